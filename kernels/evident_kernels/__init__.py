@@ -1,0 +1,1 @@
+"""Numeric kernels that every layer above calls by name."""
