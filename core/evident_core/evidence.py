@@ -184,12 +184,21 @@ class Claim(Frozen):
     topic: str = Field(default="", description="Section of the report that states it.")
 
 
+class Span(Frozen):
+    """The characters ``text[start:end]`` of a sentence that state a fact: what a reader hovers to see its source."""
+
+    start: int = Field(ge=0)
+    end: int
+    fact_id: str
+
+
 class Sentence(Frozen):
-    """One sentence in each language, and the claims it states."""
+    """One sentence in each language, the claims it states, and which of its characters state which fact."""
 
     id: str
     text: dict[Language, str]
     claim_ids: tuple[str, ...] = Field(min_length=1)
+    spans: dict[Language, tuple[Span, ...]] = Field(default_factory=dict)
 
 
 class Section(Frozen):
