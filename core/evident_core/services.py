@@ -16,7 +16,9 @@ class Vertical:
     """A service as its package declares it, cheap to import: the parts are named, and loaded when called for.
 
     ``app`` and ``cli`` are ``"module:attribute"``: a ``create_app(settings) -> flask.Flask`` and a ``click.Group``.
-    ``requires`` are the import names of the packages that the extra of the same name brings.
+    ``requires`` are the import names of the packages that the extra of the same name brings. ``settings`` names the
+    ``settings.Section`` subclass of the service's own section, if any; ``preload`` the modules that a worker imports
+    once, before it starts a process for each file.
     """
 
     name: str
@@ -25,6 +27,8 @@ class Vertical:
     app: str
     cli: str
     requires: tuple[str, ...] = ()
+    settings: str = ""
+    preload: tuple[str, ...] = ()
 
     def load(self, reference: str) -> Any:
         """The attribute that ``"module:attribute"`` names.
@@ -60,5 +64,7 @@ def find(name: str) -> Vertical:
     """
     services = installed()
     if name not in services:
-        raise NotFound(f"There is no service called {name!r}; installed are: {', '.join(services) or 'none'}.", name=name)
+        raise NotFound(
+            f"There is no service called {name!r}; installed are: {', '.join(services) or 'none'}.", name=name
+        )
     return services[name]
