@@ -2,16 +2,18 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
 import pdfplumber
 import pypdfium2
+from evident_core.evidence import BBox, Fact, InputRef, Language
 
-from evident_core.evidence import Fact, InputRef, Language
+from evident_finance.risk_report import typeset
 from evident_finance.risk_report.schema import PageWords, Rule, Word
+from evident_finance.risk_report.typeset import Run
 
 
 class Filing:
@@ -64,6 +66,14 @@ class Filing:
         finally:
             plumbed.close()
 
+    def runs(self, page: int) -> tuple[Run, ...]:
+        """The page's text in runs of one typeface: headings told from prose at a tenth of the cost of words."""
+        return typeset.runs(self._pdfium, page)
+
+    def locate(self, page: int, texts: Iterable[str]) -> list[BBox | None]:
+        """A tight box for each of the texts on that page, whatever the breaks of lines; None where not printed."""
+        return typeset.locate(self._pdfium, page, texts)
+
     def close(self) -> None:
         """Let go of the file."""
         self._plumber.close()
@@ -72,7 +82,9 @@ class Filing:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
