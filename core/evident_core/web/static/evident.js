@@ -1,0 +1,276 @@
+/* Evident: the one module of all pages. Every page works without it; it adds what waiting and pointing need.
+   Pieces: choices (language, theme), dropzone, job progress, evidence and viewer. */
+
+const CHOICE_SECONDS = 365 * 86400;
+
+/* --- choices: the server renders both from cookies; here they change without a new page ----------- */
+
+export function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  document.cookie = `evident_theme=${theme};path=/;max-age=${CHOICE_SECONDS};samesite=lax`;
+  for (const link of document.querySelectorAll("[data-set-theme]")) {
+    if (link.dataset.setTheme === theme) link.setAttribute("aria-current", "true");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+function choices(root) {
+  for (const link of root.querySelectorAll("[data-set-theme]")) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      setTheme(link.dataset.setTheme);
+    });
+  }
+}
+
+/* --- requests ------------------------------------------------------------------------------------ */
+
+export const csrfToken = () => document.querySelector("input[name=csrf_token]")?.value ?? "";
+
+/** fetch with the form's token; a refusal is thrown as an Error with the problem's sentence, and `problem` on it. */
+export async function call(url, { json, ...options } = {}) {
+  const headers = { Accept: "application/json", "X-CSRF-Token": csrfToken(), ...options.headers };
+  if (json !== undefined) headers["Content-Type"] = "application/json";
+  const response = await fetch(url, { ...options, headers, body: json === undefined ? options.body : JSON.stringify(json) });
+  const isJson = /\bjson\b/.test(response.headers.get("Content-Type") ?? "");
+  const body = isJson ? await response.json() : await response.text();
+  if (!response.ok) throw Object.assign(new Error(body.detail ?? response.statusText), { problem: body, status: response.status });
+  return body;
+}
+
+function tell(root, text) {
+  const place = root.querySelector("[data-problem]");
+  if (!place) return;
+  place.textContent = text;
+  place.hidden = !text;
+}
+
+/* --- dropzone ------------------------------------------------------------------------------------ */
+
+function accepts(input, file) {
+  const kinds = input.accept.split(",").map((kind) => kind.trim().toLowerCase()).filter(Boolean);
+  const name = file.name.toLowerCase();
+  return !kinds.length || kinds.some((kind) => (kind.startsWith(".") ? name.endsWith(kind) : kind.endsWith("/*") ? file.type.startsWith(kind.slice(0, -1)) : file.type === kind));
+}
+
+export function dropzone(form) {
+  const input = form.querySelector("input[type=file]");
+  const bar = form.querySelector("progress");
+  const send = () => {
+    const file = input.files[0];
+    if (!file) return;
+    tell(form, "");
+    const refusal = !accepts(input, file) ? form.dataset.wrongType : file.size > form.dataset.maxMib * 2 ** 20 ? form.dataset.tooLarge : "";
+    if (refusal) {
+      tell(form, refusal);
+      input.value = "";
+      return;
+    }
+    const request = new XMLHttpRequest(); // fetch does not tell how much has been sent
+    const body = new FormData(form);
+    const settle = (text) => {
+      form.classList.remove("busy");
+      bar.hidden = true;
+      input.value = "";
+      tell(form, text);
+    };
+    request.upload.addEventListener("progress", (event) => {
+      if (event.lengthComputable) bar.value = event.loaded / event.total;
+    });
+    request.addEventListener("error", () => settle(form.dataset.failed));
+    request.addEventListener("load", () => {
+      if (request.status < 400) {
+        location.assign(request.getResponseHeader("Location") ?? request.responseURL);
+        return;
+      }
+      let problem = {};
+      try {
+        problem = JSON.parse(request.responseText);
+      } catch {
+        /* a proxy's own page: say that it failed */
+      }
+      settle(problem.detail ?? form.dataset.failed);
+      form.dispatchEvent(new CustomEvent("evident:refused", { bubbles: true, detail: problem }));
+    });
+    request.open("POST", form.action);
+    request.setRequestHeader("Accept", "application/problem+json, text/html;q=0.9");
+    form.classList.add("busy");
+    bar.hidden = false;
+    bar.value = 0;
+    request.send(body);
+  };
+  form.classList.add("live");
+  input.addEventListener("change", send);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    send();
+  });
+  for (const kind of ["dragenter", "dragover"]) {
+    form.addEventListener(kind, (event) => {
+      event.preventDefault();
+      form.classList.add("over");
+    });
+  }
+  form.addEventListener("dragleave", (event) => {
+    if (!form.contains(event.relatedTarget)) form.classList.remove("over");
+  });
+  form.addEventListener("drop", (event) => {
+    event.preventDefault();
+    form.classList.remove("over");
+    if (event.dataTransfer.files.length) {
+      input.files = event.dataTransfer.files;
+      send();
+    }
+  });
+}
+
+/* --- progress of a job, by server-sent events ------------------------------------------------------ */
+
+const FINAL = ["done", "failed", "cancelled"];
+
+export function followJob(section) {
+  const stages = [...section.querySelectorAll("[data-stage]")];
+  const events = new EventSource(section.dataset.job); // reconnects by itself, with Last-Event-ID
+  const show = (state) => {
+    section.dataset.state = state;
+  };
+  const listen = (kind, handle) =>
+    events.addEventListener(kind, (event) => {
+      const data = event.data ? JSON.parse(event.data) : {};
+      handle(data);
+      section.dispatchEvent(new CustomEvent(`evident:${kind}`, { bubbles: true, detail: data }));
+    });
+  listen("progress", (data) => {
+    show("running");
+    const now = stages.findIndex((each) => each.dataset.stage === data.stage);
+    if (now < 0) return;
+    stages.forEach((each, index) => {
+      each.classList.toggle("past", index < now);
+      each.classList.toggle("now", index === now);
+    });
+    stages[now].querySelector("progress").value = data.total ? data.done / data.total : 0;
+    stages[now].querySelector(".stage-count").textContent = data.total > 1 ? `${data.done} / ${data.total}` : "";
+  });
+  listen("state", (data) => {
+    show(data.state);
+    if (!FINAL.includes(data.state)) return;
+    events.close();
+    for (const each of stages) {
+      if (data.state === "done") each.classList.add("past");
+      each.classList.remove("now");
+    }
+    if (data.state === "done" && section.dataset.done) location.replace(section.dataset.done);
+    if (data.error) tell(section, data.error.message);
+  });
+  return events;
+}
+
+/* --- evidence: pointing at a value lights its place -------------------------------------------------- */
+
+const HOVER_MS = 90;
+let pinned = null;
+let shown = null;
+let timer = 0;
+
+export function readEvidence(element) {
+  const { evidence: id, page, bbox, quote } = element.dataset;
+  return { id, page: page ? Number(page) : null, bbox: bbox ? bbox.split(",").map(Number) : null, quote: quote ?? "", element };
+}
+
+/** Show where a value was read: marks the element and tells everybody who listens for `evident:evidence`. */
+export function showEvidence(element, { pin = false } = {}) {
+  if (pin) {
+    pinned?.classList.remove("pinned");
+    pinned = pinned === element ? null : element;
+    pinned?.classList.add("pinned");
+  }
+  shown?.classList.remove("shown");
+  shown = element;
+  shown.classList.add("shown");
+  document.dispatchEvent(new CustomEvent("evident:evidence", { detail: { ...readEvidence(element), pinned: pinned === element } }));
+}
+
+function evidence() {
+  const of = (event) => event.target.closest?.("[data-evidence]");
+  const soon = (event) => {
+    const element = of(event);
+    clearTimeout(timer);
+    if (element && !pinned) timer = setTimeout(() => showEvidence(element), HOVER_MS);
+  };
+  document.addEventListener("pointerover", soon);
+  document.addEventListener("focusin", soon);
+  document.addEventListener("click", (event) => {
+    const element = of(event);
+    // Without a viewer on the page, and with a modifier key, the link is a link.
+    if (!element || event.ctrlKey || event.metaKey || event.shiftKey || !document.querySelector("[data-viewer]")) return;
+    event.preventDefault();
+    clearTimeout(timer);
+    showEvidence(element, { pin: true });
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !pinned) return;
+    pinned.classList.remove("pinned");
+    pinned = null;
+  });
+}
+
+export function viewer(figure) {
+  const image = figure.querySelector("img");
+  const overlay = figure.querySelector("svg");
+  const label = figure.querySelector("[data-page-label]");
+  const scroller = figure.querySelector(".viewer-scroll");
+  const sizes = JSON.parse(figure.dataset.sizes);
+  const count = Number(figure.dataset.count);
+  let at = Number(figure.dataset.at);
+
+  const reveal = () => {
+    const box = overlay.querySelector(".lit")?.getBoundingClientRect();
+    const frame = scroller.getBoundingClientRect();
+    if (!box || (box.top >= frame.top + 24 && box.bottom <= frame.bottom - 24)) return;
+    scroller.scrollTo({ top: scroller.scrollTop + box.top - frame.top - frame.height / 3, behavior: "smooth" });
+  };
+  const go = (page, boxes = []) => {
+    const [width, height] = sizes[page] ?? sizes.default;
+    overlay.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    overlay.replaceChildren(
+      ...boxes.map(([x0, y0, x1, y1]) => {
+        const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+        const place = { x: x0 - 2, y: y0 - 2, width: x1 - x0 + 4, height: y1 - y0 + 4, class: "lit" };
+        for (const [name, value] of Object.entries(place)) rect.setAttribute(name, value);
+        return rect;
+      }),
+    );
+    if (page === at && image.complete) {
+      reveal();
+      return;
+    }
+    at = page;
+    figure.dataset.at = page;
+    figure.classList.add("loading");
+    image.src = figure.dataset.source.replace("{page}", page);
+    image.alt = label.dataset.template.replace("{page}", page);
+    label.textContent = image.alt;
+  };
+  image.addEventListener("load", () => {
+    figure.classList.remove("loading");
+    reveal();
+  });
+  for (const button of figure.querySelectorAll("[data-step]")) {
+    button.addEventListener("click", () => go(Math.min(count, Math.max(1, at + Number(button.dataset.step)))));
+  }
+  document.addEventListener("evident:evidence", ({ detail }) => {
+    if (detail.page) go(detail.page, detail.bbox ? [detail.bbox] : []);
+  });
+  if (image.complete) reveal();
+  return { go };
+}
+
+/* --- start --------------------------------------------------------------------------------------- */
+
+choices(document);
+evidence();
+for (const form of document.querySelectorAll("form[data-dropzone]")) dropzone(form);
+for (const section of document.querySelectorAll("[data-job]")) if (!FINAL.includes(section.dataset.state)) followJob(section);
+for (const figure of document.querySelectorAll("[data-viewer]")) viewer(figure);
+for (const opener of document.querySelectorAll("[data-opens]")) opener.addEventListener("click", () => document.getElementById(opener.dataset.opens).showModal());
+for (const button of document.querySelectorAll("[data-print]")) button.addEventListener("click", () => window.print());
