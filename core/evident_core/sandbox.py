@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -35,9 +36,10 @@ _context = multiprocessing.get_context("forkserver")
 def preload(modules: Iterable[str]) -> None:
     """Import modules once, in the process that others are forked from: then a start costs milliseconds.
 
-    To be called before the first :func:`run` of this process.
+    To be called before the first :func:`run` of this process. Returns at once: the imports go on meanwhile.
     """
     _context.set_forkserver_preload([__name__, *modules])
+    forkserver.ensure_running()
 
 
 def run(

@@ -76,7 +76,7 @@ class JobsSettings(Section):
     embedded: bool = Field(True, description="Whether `evident serve` starts and watches over a worker process.")
     max_queued: int = Field(200, ge=1, description="Waiting jobs above which new ones are refused.")
     max_queued_per_owner: int = Field(50, ge=1, description="One caller's share of them.")
-    lease_seconds: float = Field(30.0, gt=0, description="A running job silent for this long counts as lost.")
+    lease_seconds: float = Field(20.0, gt=0, description="A running job silent for this long counts as lost.")
     max_attempts: int = Field(
         2, ge=1, le=5, description="How often a job is begun before a lost one is reported failed."
     )

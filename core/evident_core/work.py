@@ -12,6 +12,7 @@ from evident_core.progress import OnProgress
 class WorkInput(Frozen):
     """One input: where its bytes are (the file's name is their SHA-256), and what its sender called it."""
 
+    id: str
     path: Path
     name: str
     sha256: str

@@ -1,6 +1,7 @@
 """Functions that tests run in the sandbox: well-behaved, failing and hostile ones."""
 
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from evident_core.errors import PasswordNeeded
 from evident_core.progress import OnProgress, Progress
+from evident_core.work import Work
 
 
 def add(a: int, b: int) -> int:
@@ -71,3 +73,24 @@ def scratch() -> str:
 
 def unpicklable() -> object:
     return lambda: None
+
+
+# --- as a service's jobs ----------------------------------------------------------------------------------------------
+
+
+def count_bytes(work: Work, *, on_progress: OnProgress) -> bytes:
+    """Return how long each input is, telling a first fact on the way; ``slow`` seconds are spent in between."""
+    on_progress(Progress(stage="ingest", done=0, total=2))
+    if log := work.options.get("log"):
+        with Path(log).open("a") as file:
+            file.write(f"{work.inputs[0].name}\n")
+    on_progress(Progress(stage="perceive", done=1, total=2, partial={"first": work.inputs[0].name}))
+    time.sleep(work.options.get("slow", 0))
+    if work.options.get("password") is None and work.secrets.get("password") == "wrong":
+        raise PasswordNeeded("The password is not the file's.")
+    sizes = [each.path.stat().st_size for each in work.inputs]
+    return json.dumps({"sizes": sizes, "opened": "password" in work.secrets}).encode()
+
+
+def fail_at_work(work: Work, *, on_progress: OnProgress) -> bytes:
+    raise ZeroDivisionError("a defect")

@@ -1,0 +1,260 @@
+"""The process that does queued jobs, each in a sandbox of its own."""
+
+import logging
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from importlib import import_module
+from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Final, Self, cast
+
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+
+from evident_core import sandbox
+from evident_core.errors import EvidentError
+from evident_core.progress import OnProgress, Progress
+from evident_core.services import installed
+from evident_core.settings import Settings
+from evident_core.web.jobs import Jobs, add_event, end, move, problem_of, release
+from evident_core.web.store import Store
+from evident_core.web.tables import Input, Job, JobInput, new_id, now
+from evident_core.work import Run, Work, WorkInput
+
+_log = logging.getLogger(__name__)
+
+_RENEW_SECONDS: Final = 0.4
+_WATCH_SECONDS: Final = 0.2
+_RESTART_SECONDS: Final = 0.5
+_STOP_SECONDS: Final = 20
+
+
+class _Lost(Exception):  # noqa: N818
+    """The job is no longer this worker's: cancelled, deleted, or given to another after too long a silence."""
+
+
+class _Stopping(Exception):  # noqa: N818
+    """The worker was asked to stop."""
+
+
+class Worker:
+    """Takes jobs and does them. Several may run over one store, on several machines."""
+
+    def __init__(self, jobs: Jobs, settings: Settings) -> None:
+        self._jobs, self._store, self._settings = jobs, jobs.store, settings
+        self._lease = timedelta(seconds=settings.jobs.lease_seconds)
+        self._stop = threading.Event()
+        jobs.on_look = self.look
+
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT, or until the process that started this one has ended. Main thread only.
+
+        Jobs that run then are put back into the queue.
+        """
+        modules = (module for vertical in installed().values() for module in vertical.preload)
+        sandbox.preload((__name__, *modules))
+        self._store.tidy()
+        consumer = self._jobs.huey.create_consumer(
+            workers=self._settings.jobs.workers, periodic=False, max_delay=0.5, check_worker_health=True
+        )
+        consumer.start()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._asked_to_stop)
+        parent = multiprocessing.parent_process()
+        between = min(self._settings.jobs.lease_seconds / 3, 10)
+        while True:
+            try:
+                self._jobs.sweep()
+            except OperationalError:
+                _log.exception("the store does not answer; trying again")
+            consumer.check_worker_health()
+            if _pause(between, self._stop, parent):
+                break
+        self._stop.set()
+        consumer.stop(graceful=True)
+
+    def _asked_to_stop(self, _signum: int, _frame: FrameType | None) -> None:
+        self._stop.set()
+
+    def look(self, job_id: str) -> None:
+        """Do a job if it still waits."""
+        token = new_id()
+        with self._store.session() as session:
+            taken = move(
+                session,
+                job_id,
+                Job.state == "queued",
+                state="running",
+                lease=token,
+                lease_until=now() + self._lease,
+                attempts=Job.attempts + 1,
+                started=now(),
+            )
+            if not taken:
+                return  # Cancelled, deleted, or done by another worker: a message may come twice.
+            add_event(session, job_id, "state", {"state": "running"})
+        _Doing(self._jobs, self._settings, job_id, token, self._stop.is_set).do()
+
+
+class _Doing:
+    """One job in the hands of a worker that holds its lease."""
+
+    def __init__(self, jobs: Jobs, settings: Settings, job_id: str, token: str, stopping: Callable[[], bool]) -> None:
+        self._store, self._settings = jobs.store, settings
+        self._id, self._mine = job_id, (Job.state == "running") & (Job.lease == token)
+        self._lease = timedelta(seconds=settings.jobs.lease_seconds)
+        self._stopping = stopping
+        self._renewed = time.monotonic()
+        self._last: Progress | None = None
+        self._untold: Progress | None = None
+
+    def do(self) -> None:
+        """Do it, and leave it in a final state, or waiting again, unless it is no longer this worker's."""
+        try:
+            job, work = self._work()
+            body = sandbox.run(
+                perform, job.run, work, limits=self._settings.sandbox, on_progress=self._report, on_tick=self._tick
+            )
+            self._keep(job, work, body)
+        except _Lost:
+            _log.info("job %s was taken back", self._id)
+        except _Stopping:
+            with self._store.session() as session:
+                if release(session, self._id, self._mine, attempts=Job.attempts - 1, lease_until=now()):
+                    add_event(session, self._id, "state", {"state": "queued", "reason": "the worker was stopped"})
+        except EvidentError as error:
+            self._fail(error)
+        except OperationalError:
+            _log.exception("the store does not answer; job %s will be begun again", self._id)
+        except RuntimeError:
+            _log.exception("job %s failed by a defect", self._id)
+            self._fail(
+                EvidentError("The service failed on this file by a defect of its own; please report it.", job=self._id)
+            )
+
+    def _work(self) -> tuple[Job, Work]:
+        with self._store.reading() as session:
+            job = session.scalar(select(Job).where(Job.id == self._id, self._mine))
+            if job is None:
+                raise _Lost
+            query = select(Input).join(JobInput).where(JobInput.job_id == self._id).order_by(JobInput.position)
+            inputs = tuple(
+                WorkInput(
+                    id=row.id,
+                    path=self._store.input_path(row),
+                    name=row.name,
+                    sha256=row.sha256,
+                    media_type=row.media_type,
+                )
+                for row in session.scalars(query)
+            )
+        return job, Work(inputs=inputs, options=job.options, secrets=job.secrets or {})
+
+    def _report(self, progress: Progress) -> None:
+        at_once = progress.partial is not None or self._last is None or progress.stage != self._last.stage
+        self._last, before = progress, self._untold
+        self._untold = progress
+        if at_once:
+            self._renew(before)
+            self._renew(self._untold)
+            self._untold = None
+
+    def _tick(self) -> None:
+        if self._stopping():
+            raise _Stopping
+        if time.monotonic() - self._renewed > _RENEW_SECONDS:
+            self._renew(self._untold)
+            self._untold = None
+
+    def _renew(self, progress: Progress | None) -> None:
+        """Tell the progress and keep the lease."""
+        self._renewed = time.monotonic()
+        with self._store.session() as session:
+            if not move(session, self._id, self._mine, lease_until=now() + self._lease):
+                raise _Lost
+            if progress is not None:
+                add_event(session, self._id, "progress", progress.model_dump(mode="json", exclude_none=True))
+
+    def _keep(self, job: Job, work: Work, body: bytes) -> None:
+        """The result and the end of the job are kept together, or neither is."""
+        with self._store.session() as session:
+            if not move(session, self._id, self._mine, lease_until=now() + self._lease):
+                raise _Lost
+            result = self._store.put_result(
+                session,
+                body,
+                owner=job.owner,
+                service=job.service,
+                version=job.version,
+                key=job.key,
+                options=job.options,
+                input_ids=[each.id for each in work.inputs],
+            )
+            end(session, self._id, self._mine, state="done", result_id=result.id)
+
+    def _fail(self, error: EvidentError) -> None:
+        with self._store.session() as session:
+            end(session, self._id, self._mine, state="failed", error=problem_of(error))
+
+
+def perform(reference: str, work: Work, *, on_progress: OnProgress) -> bytes:
+    """Call the function that ``"module:function"`` names; runs inside the sandbox."""
+    module, _, name = reference.partition(":")
+    run = cast(Run, getattr(import_module(module), name))
+    return run(work, on_progress=on_progress)
+
+
+def run_worker(settings: Settings) -> None:
+    """Be a worker process; returns when it is told to stop."""
+    with Store(settings) as store, Jobs(store, settings) as jobs:
+        Worker(jobs, settings).run()
+
+
+class EmbeddedWorker:
+    """A worker process beside a server, watched over: it is started again when it ends unasked."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._context = multiprocessing.get_context("spawn")
+        self._closing = threading.Event()
+        self._watch = threading.Thread(target=self._watch_over, name="worker-watch", daemon=True)
+        self.process = self._begin()
+
+    def __enter__(self) -> Self:
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        self.process.terminate()
+        self._watch.join()
+        self.process.join(_STOP_SECONDS)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+    def _begin(self) -> SpawnProcess:
+        process = self._context.Process(target=run_worker, args=(self._settings,), name="evident-worker")
+        process.start()
+        return process
+
+    def _watch_over(self) -> None:
+        while not self._closing.is_set():
+            self.process.join(_WATCH_SECONDS)
+            if not self.process.is_alive() and not self._closing.wait(_RESTART_SECONDS):
+                _log.warning("the worker process ended (%s); starting another", self.process.exitcode)
+                self.process = self._begin()
+
+
+def _pause(seconds: float, stop: threading.Event, parent: BaseProcess | None) -> bool:
+    """Wait that long; returns whether to stop: because it was asked for, or because the parent process has ended."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        if stop.wait(min(left, _WATCH_SECONDS)) or (parent is not None and not parent.is_alive()):
+            return True
+    return stop.is_set()
