@@ -1,0 +1,228 @@
+"""An analysis as pages show it: the same view model for the web page, the HTML and PDF files, and the DOCX."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import groupby
+from typing import Final
+
+from evident_core.evidence import Claim, Fact, Language, PageBox, Section, Sentence, Severity, Status
+
+from evident_finance.risk_report.export.charts import charts, short
+from evident_finance.risk_report.export.places import Places, shown_value
+from evident_finance.risk_report.items import Items
+from evident_finance.risk_report.schema import Analysis, Facts, Statement
+
+TILES: Final = ("revenue", "operating_income", "net_income", "operating_cash_flow", "total_assets", "total_equity")
+SWOT: Final = ("strengths", "weaknesses", "opportunities", "threats")
+MATRIX: Final = "risk_matrix"
+SEVERITIES: Final = list(Severity)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of a sentence. ``fact_id`` is set where the characters state a fact."""
+
+    text: str
+    fact_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A sentence with its parts in each language, how much it matters, and the first fact of its claims."""
+
+    id: str
+    parts: dict[Language, tuple[Part, ...]]
+    severity: Severity
+    predicate: str
+    fact_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cite:
+    """Where a fact leads: its first box, all pages it rests on, and how it came about."""
+
+    fact: Fact
+    box: PageBox | None
+    pages: tuple[int, ...]
+    formula: str
+    corrected: bool
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A key figure: this year's fact, the year before's, and the change between them where it has a meaning."""
+
+    item: str
+    fact: Fact
+    before: Fact | None
+    change: Decimal | None
+
+
+@dataclass(frozen=True)
+class Risk:
+    """A cell of the risk matrix."""
+
+    line: Line
+    label: dict[Language, str]
+    likelihood: int
+    impact: int
+    rating: int
+
+
+class View:
+    """Everything that a template of the report asks for."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self.analysis = analysis
+        self.places = Places(analysis)
+        self.items = Items.load()
+        self.facts = Facts((*analysis.reading.facts, *analysis.assessment.facts))
+        self._claims = {claim.id: claim for claim in analysis.report.claims}
+
+    def about(self, name: str) -> Fact | None:
+        """A fact about the filing itself (``company``, ``fiscal_year_end``, …) where it was found."""
+        fact = self.facts.get(f"filing.{name}")
+        return fact if fact is not None and fact.value is not None else None
+
+    @property
+    def company(self) -> str:
+        """The company's name as printed, else the file's name."""
+        fact = self.about("company")
+        return str(fact.value) if fact else self.analysis.input.name
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """The sections that are read as text; SWOT and the risk matrix have their own shapes."""
+        return tuple(s for s in self.analysis.report.sections if s.sentences and s.key not in (*SWOT, MATRIX))
+
+    def swot(self) -> dict[str, tuple[Section, tuple[Line, ...]]]:
+        """The four quadrants that have a section, each with its lines."""
+        return {s.key: (s, self.lines(s)) for s in self.analysis.report.sections if s.key in SWOT}
+
+    def lines(self, section: Section) -> tuple[Line, ...]:
+        """The sentences of a section, the parts that state facts apart."""
+        return tuple(self._line(sentence) for sentence in section.sentences)
+
+    def _line(self, sentence: Sentence) -> Line:
+        claims = [self._claims[each] for each in sentence.claim_ids]
+        return Line(
+            id=sentence.id,
+            parts={language: _parts(sentence, language) for language in sentence.text},
+            severity=max((claim.severity for claim in claims), key=SEVERITIES.index),
+            predicate=claims[0].predicate,
+            fact_ids=tuple(dict.fromkeys(fact for claim in claims for fact in claim.facts.values())),
+        )
+
+    def matrix(self) -> tuple[Risk, ...]:
+        """The rated risks, worst first."""
+        section = next((s for s in self.analysis.report.sections if s.key == MATRIX), None)
+        risks = []
+        for sentence in section.sentences if section else ():
+            claim = self._claims[sentence.claim_ids[0]]
+            if claim.predicate == "risk_rated":
+                risks.append(self._risk(claim, sentence))
+        return tuple(sorted(risks, key=lambda risk: -risk.rating))
+
+    def _risk(self, claim: Claim, sentence: Sentence) -> Risk:
+        likelihood, impact, rating = (
+            int(self._fact(claim, role).number) for role in ("likelihood", "impact", "rating")
+        )
+        name = str(self._fact(claim, "risk").value)
+        return Risk(
+            line=self._line(sentence),
+            label={"en": self.items.label(name, "en"), "zh": self.items.label(name, "zh")},
+            likelihood=likelihood,
+            impact=impact,
+            rating=rating,
+        )
+
+    def _fact(self, claim: Claim, role: str) -> Fact:
+        return self.places.facts[claim.facts[role]]
+
+    def cite(self, fact_id: str) -> Cite:
+        """Where a fact leads."""
+        boxes = self.places.boxes(fact_id)
+        return Cite(
+            fact=self.places.facts[fact_id],
+            box=boxes[0] if boxes else None,
+            pages=tuple(dict.fromkeys(box.page for box in boxes)),
+            formula=self.places.formula(fact_id),
+            corrected=self.places.correction(fact_id) is not None,
+        )
+
+    def tiles(self) -> tuple[Tile, ...]:
+        """The key figures of the newest year."""
+        periods = self.facts.periods
+        found = []
+        for item in TILES if periods else ():
+            names = (item, "equity_parent") if item == "total_equity" else (item,)
+            fact = next((f for n in names if (f := self.facts.get(n, periods[0])) and f.value is not None), None)
+            if fact is None:
+                continue
+            before = self.facts.get(fact.name, periods[1]) if len(periods) > 1 else None
+            known = before is not None and before.value is not None
+            change = fact.number / before.number - 1 if known and before and before.number > 0 < fact.number else None
+            found.append(Tile(item=fact.name, fact=fact, before=before if known else None, change=change))
+        return tuple(found)
+
+    def short(self, fact: Fact, language: Language) -> str:
+        """A fact's number as a tile shows it."""
+        return short(fact.number, language)
+
+    def shown(self, fact: Fact) -> str:
+        """A fact's value as a table prints it."""
+        return shown_value(fact)
+
+    def charts(self, language: Language) -> dict[str, str]:
+        """The charts as SVG."""
+        return charts(self.analysis, language)
+
+    def measures(self) -> tuple[tuple[str, tuple[tuple[str, tuple[Fact | None, ...]], ...]], ...]:
+        """Ratios and scores by group: (group, ((name, a fact a period), …)); periods as in ``periods``."""
+        rows = []
+        for name in self.items.measures:
+            facts = tuple(self.facts.get(name, period) for period in self.periods)
+            if any(fact is not None for fact in facts):
+                rows.append((self.items.group(name), name, facts))
+        rows.sort(key=lambda row: self.items.groups.index(row[0]))
+        return tuple(
+            (group, tuple((name, facts) for _, name, facts in each))
+            for group, each in groupby(rows, key=lambda row: row[0])
+        )
+
+    @property
+    def periods(self) -> tuple[str, ...]:
+        """The years that tables show, newest first: three at most."""
+        return self.facts.periods[:3]
+
+    @property
+    def statements(self) -> tuple[Statement, ...]:
+        """The primary statements as they were rebuilt."""
+        return self.analysis.reading.statements
+
+    def fact_of_cell(self, item: str | None, period: str) -> str | None:
+        """The id of the fact that a statement's cell became, where it became one."""
+        fact = self.facts.get(item, period) if item else None
+        return fact.id if fact is not None and fact.value is not None else None
+
+    def absent(self) -> tuple[Fact, ...]:
+        """The canonical items that the filing does not present, and for which nothing could be derived."""
+        absent = (fact for fact in self.analysis.reading.facts if fact.status is Status.NOT_PRESENTED)
+        return tuple(fact for fact in absent if fact.name in self.items.names)
+
+    def cited(self) -> tuple[Fact, ...]:
+        """Every fact with a box on a page, in the order of the pages: the list of sources of a printed report."""
+        facts = [fact for fact in self.analysis.reading.facts if self.cite(fact.id).box and fact.value is not None]
+        return tuple(sorted(facts, key=lambda fact: self.cite(fact.id).pages))
+
+
+def _parts(sentence: Sentence, language: Language) -> tuple[Part, ...]:
+    text, at, parts = sentence.text[language], 0, []
+    for span in sorted(sentence.spans.get(language, ()), key=lambda span: span.start):
+        if span.start < at:
+            continue
+        if span.start > at:
+            parts.append(Part(text[at : span.start]))
+        parts.append(Part(text[span.start : span.end], span.fact_id))
+        at = span.end
+    return (*parts, Part(text[at:])) if at < len(text) else tuple(parts)
