@@ -17,6 +17,7 @@ from typing import Any, Final, Self, cast
 
 from huey import Huey, RedisHuey, SqliteHuey
 from huey.serializer import SignedSerializer
+from pydantic import BaseModel
 from sqlalchemy import ColumnElement, CursorResult, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -34,14 +35,16 @@ FOLLOW_SECONDS: Final = 0.2
 
 @dataclass(frozen=True)
 class Task:
-    """Work that a service queues: ``run`` names the :class:`~evident_core.work.Run` function as ``"module:function"``.
+    """Work that a service queues: ``run`` names a :class:`~evident_core.work.Run` function as ``"module:function"``.
 
-    Results are kept under ``version``: a new one computes everything anew.
+    Results are kept under ``version``: a new one computes everything anew. ``options`` is the model of what a request
+    may choose besides its inputs; without one, nothing.
     """
 
     service: str
     version: str
     run: str
+    options: type[BaseModel] | None = None
 
 
 class JobView(Frozen):
@@ -314,7 +317,7 @@ class Jobs:
         return timedelta(seconds=self.settings.lease_seconds)
 
 
-# --- changes of a job's row, in the caller's transaction ---------------------------------------------------------------
+# --- changes of a job's row, in the caller's transaction --------------------------------------------------------------
 
 
 def move(session: Session, job_id: str, condition: ColumnElement[bool], **values: Any) -> bool:
