@@ -2,8 +2,8 @@
 
 Filters of a slot: ``label`` the fact's name; ``year``, ``date`` and ``when`` ("in 2018", "at the end of 2018") of its
 period, ``then`` the year before; ``text`` and ``quote`` its text, plain or in quotation marks, ``name`` its text or its
-subject; ``word:TABLE`` a word by its text; ``abs`` its magnitude, ``number`` only if it is one, ``times`` and ``integer``
-a style of it; ``was`` the verb that agrees with its label (English).
+subject; ``word:TABLE`` a word by its text; ``abs`` its magnitude, ``number`` only if it is one, ``times`` and
+``integer`` a style of it; ``was`` the verb that agrees with its label (English).
 """
 
 import re
@@ -22,6 +22,10 @@ _AND: Mapping[Language, tuple[str, str]] = {"en": (", ", " and "), "zh": ("、",
 _WHEN: Mapping[Language, tuple[str, str]] = {"en": ("in {}", "at the end of {}"), "zh": ("{}", "{}末")}
 _THEN: Mapping[Language, tuple[str, str]] = {"en": ("a year earlier", "a year earlier"), "zh": ("上年", "上年末")}
 _HAN = re.compile(r"[㐀-鿿]")
+
+
+_Piece = tuple[str, Fact | None]
+"""Text, and the fact it states, if any."""
 
 
 def realise(sections: Sequence[SectionPlan], facts: Mapping[str, Fact], phrasebook: Phrasebook) -> tuple[Section, ...]:
