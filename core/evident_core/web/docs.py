@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from evident_core.web.probes import OPERATION
+
 Schema = Mapping[str, Any]
 
 
@@ -35,15 +37,15 @@ class Entry:
     example: str
 
 
-def groups(document: Mapping[str, Any], base_url: str = "") -> dict[str, list[Entry]]:
-    """All operations of an OpenAPI document by tag, in the document's order."""
+def groups(document: Mapping[str, Any], base_url: str) -> dict[str, list[Entry]]:
+    """All operations of an OpenAPI document by tag: the service's own first, those for who runs it last."""
     found: dict[str, list[Entry]] = {}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             found.setdefault(next(iter(operation.get("tags", ())), ""), []).append(
                 _entry(document, base_url, path, method, operation)
             )
-    return found
+    return dict(sorted(found.items(), key=lambda group: group[0] == OPERATION))
 
 
 def _entry(document: Mapping[str, Any], base_url: str, path: str, method: str, operation: Mapping[str, Any]) -> Entry:
@@ -134,22 +136,19 @@ def _example(
     """The operation as a curl command, with the fields that it needs."""
     query = {each["name"]: "…" for each in operation["parameters"] if each["in"] == "query" and each["required"]}
     url = base_url.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
-    parts = ["curl"] + ([f"-X {method.upper()}"] if method != "get" else [])
+    media, schema = _body(document, operation)
+    plain = method == "get" or (method == "post" and media)
+    parts = [f"curl '{url}'" if plain else f"curl -X {method.upper()} '{url}'"]
     if needs_key:
         parts.append("-H 'Authorization: Bearer evd_…'")
-    media, schema = _body(document, operation)
     if media == "application/json":
-        body = {
-            name: _sample(field)
-            for name, field in _properties(document, schema).items()
-            if name in _required(document, schema)
-        }
+        required = _required(document, schema)
+        body = {name: _sample(field) for name, field in _properties(document, schema).items() if name in required}
         parts += ["-H 'Content-Type: application/json'", f"-d '{json.dumps(body, ensure_ascii=False)}'"]
     elif media:
-        parts += [
-            f"-F {name}=@FILE" for name, field in _properties(document, schema).items() if type_name(field) == "file"
-        ]
-    return " \\\n  ".join([*parts, f"'{url}'"])
+        files = [name for name, field in _properties(document, schema).items() if type_name(field) == "file"]
+        parts += [f"-F {name}=@FILE" for name in files]
+    return " \\\n  ".join(parts)
 
 
 def _sample(schema: Schema) -> object:

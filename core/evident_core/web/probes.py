@@ -24,6 +24,7 @@ SECONDS: Final = Histogram(
     buckets=(0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 PROBLEMS: Final = Counter("evident_problems", "Refused or failed requests by kind.", ["service", "code"])
+OPERATION: Final = "Operation"
 MULTIPROCESS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 Check = Callable[[], None]
@@ -87,12 +88,12 @@ def probes(checks: Mapping[str, Check], depths: Callable[[], Mapping[tuple[str, 
     blueprint = Blueprint("probes", __name__)
 
     @blueprint.get("/healthz")
-    @operation("Is the process alive?", scope="public", returns=Health, tag="Operation")
+    @operation("Is the process alive?", scope="public", returns=Health, tag=OPERATION)
     def healthz() -> Health:
         return Health(service=current_app.name)
 
     @blueprint.get("/readyz")
-    @operation("Can it take work?", scope="public", returns=Readiness, tag="Operation")
+    @operation("Can it take work?", scope="public", returns=Readiness, tag=OPERATION)
     def readyz() -> Response:
         """Answers 503 with the same body while a part is not ready."""
         found = {name: _outcome(check) for name, check in checks.items()}
@@ -101,7 +102,7 @@ def probes(checks: Mapping[str, Check], depths: Callable[[], Mapping[tuple[str, 
         return Response(body.model_dump_json(), 200 if ready else 503, mimetype="application/json")
 
     @blueprint.get("/metrics")
-    @operation("Figures for Prometheus", scope="metrics", returns="text/plain", tag="Operation")
+    @operation("Figures for Prometheus", scope="metrics", returns="text/plain", tag=OPERATION)
     def metrics() -> Response:
         """The sum over all worker processes."""
         queue = CollectorRegistry()

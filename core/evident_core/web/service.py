@@ -163,7 +163,9 @@ def _frame_pages(vertical: Vertical | None) -> Blueprint:
         @frame.get("/docs")
         @public
         def docs_page() -> str:
-            return render_template("docs.html", groups=docs.groups(_document()), document=_document())
+            described = _document()
+            groups = docs.groups(described, request.url_root)
+            return render_template("docs.html", groups=groups, document=described)
 
     @frame.get("/sign-in")
     @public

@@ -215,8 +215,8 @@ function evidence() {
 }
 
 export function viewer(figure) {
-  const image = figure.querySelector("img");
-  const overlay = figure.querySelector("svg");
+  const image = figure.querySelector(".viewer-page img");
+  const overlay = figure.querySelector(".viewer-page svg");
   const label = figure.querySelector("[data-page-label]");
   const scroller = figure.querySelector(".viewer-scroll");
   const sizes = JSON.parse(figure.dataset.sizes);
