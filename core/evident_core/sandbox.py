@@ -33,6 +33,20 @@ TICK_SECONDS: Final = 0.1
 _context = multiprocessing.get_context("forkserver")
 
 
+class Defect(RuntimeError):  # noqa: N818
+    """The function raised something that is no answer to a person: of type ``kind``, at the last of ``frames``.
+
+    The message is the error's own, and may quote the file: not for logs.
+    """
+
+    def __init__(self, kind: str, message: str, frames: list[str]) -> None:
+        super().__init__(kind, message, frames)
+        self.kind, self.message, self.frames = kind, message, frames
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
 def preload(modules: Iterable[str]) -> None:
     """Import modules once, in the process that others are forked from: then a start costs milliseconds.
 
@@ -62,7 +76,7 @@ def run(
     Raises:
         ResourceExceeded: A limit was reached, or the process crashed.
         EvidentError: The function raised it.
-        RuntimeError: The function raised anything else; its traceback is in the notes.
+        Defect: The function raised anything else.
     """
     here, there = _context.Pipe()
     with tempfile.TemporaryDirectory(prefix="evident-", ignore_cleanup_errors=True) as scratch:
@@ -197,10 +211,9 @@ def _report(there: Connection, progress: Progress) -> None:
     there.send(("progress", progress))
 
 
-def _defect(error: Exception) -> RuntimeError:
-    told = RuntimeError(f"{type(error).__name__}: {error}")
-    told.add_note("".join(traceback.format_exception(error)))
-    return told
+def _defect(error: Exception) -> Defect:
+    frames = [f"{each.filename}:{each.lineno} {each.name}" for each in traceback.extract_tb(error.__traceback__)]
+    return Defect(type(error).__name__, str(error), frames)
 
 
 def _end_with_caller(there: Connection) -> None:

@@ -65,6 +65,11 @@ class Database:
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
+    @property
+    def shown(self) -> str:
+        """The database's URL without its password."""
+        return _shown(self.engine.url)
+
     def ping(self) -> None:
         """Ask the database for an answer.
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from flask import Blueprint, Response, current_app, request, url_for
+from flask import Blueprint, Response, request, url_for
 from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 from werkzeug.datastructures import FileStorage
 
@@ -19,7 +19,6 @@ from evident_core.web.jobs import EventView, Jobs, JobView, Task
 from evident_core.web.openapi import operation
 
 TAG: Final = "Jobs"
-_EXTENSION: Final = "evident.jobs"
 _RETRY_MS: Final = 1000
 
 
@@ -42,15 +41,6 @@ class EventQuery(BaseModel):
     """Where to begin; the header ``Last-Event-ID`` wins."""
 
     after: int = Field(0, ge=0, description="Id of the last event that is known.")
-
-
-def current_jobs() -> Jobs:
-    """The queue of the service that answers the present request."""
-    jobs = current_app.extensions.get(_EXTENSION)
-    if jobs is None:
-        frame = current_frame()
-        jobs = current_app.extensions[_EXTENSION] = Jobs(frame.store, frame.settings)
-    return jobs
 
 
 def submit_upload(
@@ -78,7 +68,7 @@ def submit_upload(
         )
         for file in files
     ]
-    job = current_jobs().submit(
+    job = current_frame().jobs.submit(
         task,
         [each.id for each in inputs],
         owner=frame.caller.id,
@@ -96,7 +86,7 @@ def delete_upload(job_id: str) -> None:
         NotFound: The caller has none of that id.
     """
     frame = current_frame()
-    job = current_jobs().get(job_id, frame.caller.id)
+    job = current_frame().jobs.get(job_id, frame.caller.id)
     with frame.store.session() as session:
         for input_id in job.input_ids:
             row = frame.store.delete_input_in(session, input_id, frame.caller.id)
@@ -130,12 +120,12 @@ def job_routes(task: Task) -> Blueprint:
     @blueprint.get("")
     @operation("List your jobs", returns=JobList, tag=TAG)
     def index() -> JobList:
-        return JobList(jobs=current_jobs().list(current_frame().caller.id, task.service))
+        return JobList(jobs=current_frame().jobs.list(current_frame().caller.id, task.service))
 
     @blueprint.get("/<job_id>")
     @operation("Show a job", returns=JobView, problems=(NotFound,), tag=TAG)
     def show(job_id: str) -> JobView:
-        return current_jobs().get(job_id, current_frame().caller.id)
+        return current_frame().jobs.get(job_id, current_frame().caller.id)
 
     @blueprint.get("/<job_id>/events")
     @operation("Follow a job", query=EventQuery, returns="text/event-stream", problems=(NotFound,), tag=TAG)
@@ -146,7 +136,7 @@ def job_routes(task: Task) -> Blueprint:
         """
         given = request.headers.get("Last-Event-ID", "")
         after = int(given) if given.isascii() and given.isdigit() else query.after
-        jobs, owner = current_jobs(), current_frame().caller.id
+        jobs, owner = current_frame().jobs, current_frame().caller.id
         if jobs.get(job_id, owner).final and not jobs.events(job_id, owner, after=after):
             return Response(status=204)
         response = Response(_stream(jobs, job_id, owner, after), mimetype="text/event-stream")
@@ -162,7 +152,7 @@ def job_routes(task: Task) -> Blueprint:
     )
     def result(job_id: str) -> Response:
         frame = current_frame()
-        job = current_jobs().get(job_id, frame.caller.id)
+        job = current_frame().jobs.get(job_id, frame.caller.id)
         if job.result_id is None:
             reason = job.error["message"] if job.error else "its result comes when it is done."
             raise Conflict(f"The job is {job.state}: {reason}", state=job.state, error=job.error)
@@ -176,7 +166,7 @@ def job_routes(task: Task) -> Blueprint:
     @operation("Cancel a job", returns=JobView, problems=(NotFound, Conflict), tag=TAG)
     def cancel(job_id: str) -> JobView:
         frame = current_frame()
-        job = current_jobs().cancel(job_id, frame.caller.id)
+        job = current_frame().jobs.cancel(job_id, frame.caller.id)
         frame.record("job.cancel", job_id)
         return job
 

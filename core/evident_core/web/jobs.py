@@ -28,7 +28,7 @@ from evident_core.settings import Settings
 from evident_core.web.store import Store, owned, result_key
 from evident_core.web.tables import FINAL_STATES, OPEN_STATES, Input, Job, JobEvent, JobInput, Result, now
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("evident.jobs")
 
 FOLLOW_SECONDS: Final = 0.2
 
@@ -254,6 +254,11 @@ class Jobs:
                 quiet_since = time.monotonic()
                 yield None
             time.sleep(FOLLOW_SECONDS)
+
+    def depth(self) -> int:
+        """How many jobs wait."""
+        with self.store.reading() as session:
+            return session.scalar(select(func.count()).select_from(Job).where(Job.state == "queued")) or 0
 
     # --- ending -------------------------------------------------------------------------------------------------------
 

@@ -1,17 +1,14 @@
 """The process that does queued jobs, each in a sandbox of its own."""
 
 import logging
-import multiprocessing
 import signal
 import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from importlib import import_module
-from multiprocessing.context import SpawnProcess
-from multiprocessing.process import BaseProcess
 from types import FrameType
-from typing import Final, Self, cast
+from typing import Final, cast
 
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
@@ -26,12 +23,9 @@ from evident_core.web.store import Store
 from evident_core.web.tables import Input, Job, JobInput, new_id, now
 from evident_core.work import Run, Work, WorkInput
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("evident.jobs")
 
 _RENEW_SECONDS: Final = 0.4
-_WATCH_SECONDS: Final = 0.2
-_RESTART_SECONDS: Final = 0.5
-_STOP_SECONDS: Final = 20
 
 
 class _Lost(Exception):  # noqa: N818
@@ -45,17 +39,13 @@ class _Stopping(Exception):  # noqa: N818
 class Worker:
     """Takes jobs and does them. Several may run over one store, on several machines."""
 
-    def __init__(self, jobs: Jobs, settings: Settings) -> None:
-        self._jobs, self._store, self._settings = jobs, jobs.store, settings
+    def __init__(self, jobs: Jobs, settings: Settings, stop: threading.Event) -> None:
+        self._jobs, self._store, self._settings, self._stop = jobs, jobs.store, settings, stop
         self._lease = timedelta(seconds=settings.jobs.lease_seconds)
-        self._stop = threading.Event()
         jobs.on_look = self.look
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT, or until the process that started this one has ended. Main thread only.
-
-        Jobs that run then are put back into the queue.
-        """
+        """Work until asked to stop; jobs that run then are put back into the queue."""
         modules = (module for vertical in installed().values() for module in vertical.preload)
         sandbox.preload((__name__, *modules))
         self._store.tidy()
@@ -65,7 +55,6 @@ class Worker:
         consumer.start()
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._asked_to_stop)
-        parent = multiprocessing.parent_process()
         between = min(self._settings.jobs.lease_seconds / 3, 10)
         while True:
             try:
@@ -73,9 +62,8 @@ class Worker:
             except OperationalError:
                 _log.exception("the store does not answer; trying again")
             consumer.check_worker_health()
-            if _pause(between, self._stop, parent):
+            if self._stop.wait(between):
                 break
-        self._stop.set()
         consumer.stop(graceful=True)
 
     def _asked_to_stop(self, _signum: int, _frame: FrameType | None) -> None:
@@ -131,8 +119,8 @@ class _Doing:
             self._fail(error)
         except OperationalError:
             _log.exception("the store does not answer; job %s will be begun again", self._id)
-        except RuntimeError:
-            _log.exception("job %s failed by a defect", self._id)
+        except sandbox.Defect as error:
+            _log.error("defect", extra={"job": self._id, "exception": error.kind, "frames": error.frames})
             self._fail(
                 EvidentError("The service failed on this file by a defect of its own; please report it.", job=self._id)
             )
@@ -209,52 +197,7 @@ def perform(reference: str, work: Work, *, on_progress: OnProgress) -> bytes:
     return run(work, on_progress=on_progress)
 
 
-def run_worker(settings: Settings) -> None:
-    """Be a worker process; returns when it is told to stop."""
+def run_worker(settings: Settings, stop: threading.Event | None = None) -> None:
+    """Be a worker process, until SIGTERM, SIGINT or ``stop``. Main thread only."""
     with Store(settings) as store, Jobs(store, settings) as jobs:
-        Worker(jobs, settings).run()
-
-
-class EmbeddedWorker:
-    """A worker process beside a server, watched over: it is started again when it ends unasked."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._context = multiprocessing.get_context("spawn")
-        self._closing = threading.Event()
-        self._watch = threading.Thread(target=self._watch_over, name="worker-watch", daemon=True)
-        self.process = self._begin()
-
-    def __enter__(self) -> Self:
-        self._watch.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closing.set()
-        self.process.terminate()
-        self._watch.join()
-        self.process.join(_STOP_SECONDS)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-
-    def _begin(self) -> SpawnProcess:
-        process = self._context.Process(target=run_worker, args=(self._settings,), name="evident-worker")
-        process.start()
-        return process
-
-    def _watch_over(self) -> None:
-        while not self._closing.is_set():
-            self.process.join(_WATCH_SECONDS)
-            if not self.process.is_alive() and not self._closing.wait(_RESTART_SECONDS):
-                _log.warning("the worker process ended (%s); starting another", self.process.exitcode)
-                self.process = self._begin()
-
-
-def _pause(seconds: float, stop: threading.Event, parent: BaseProcess | None) -> bool:
-    """Wait that long; returns whether to stop: because it was asked for, or because the parent process has ended."""
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        if stop.wait(min(left, _WATCH_SECONDS)) or (parent is not None and not parent.is_alive()):
-            return True
-    return stop.is_set()
+        Worker(jobs, settings, stop or threading.Event()).run()

@@ -1,0 +1,134 @@
+"""Serve the services from one command: gunicorn for the pages, and beside it a worker process that is watched over."""
+
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, Self
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+
+from evident_core.settings import Settings
+from evident_core.web import gunicorn_conf
+
+_log = logging.getLogger("evident.jobs")
+
+_WATCH_SECONDS: Final = 0.2
+_RESTART_SECONDS: Final = 0.5
+_STOP_SECONDS: Final = 20
+
+
+def serve(settings: Settings, create: Callable[[Settings], Flask]) -> None:
+    """Serve the app that ``create`` makes, and do its jobs, until SIGTERM or SIGINT.
+
+    Raises:
+        InvalidInput: It would be open to other machines without a key.
+    """
+    _refuse_open_doors(settings)
+    if not settings.jobs.embedded:
+        _Server(settings, create).run()
+        return
+    with EmbeddedWorker(settings):
+        _Server(settings, create).run()
+
+
+class EmbeddedWorker:
+    """A worker process beside a server: started again when it ends unasked, and ended with the server."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._owner = settings, os.getpid()
+        self._closing = threading.Event()
+        self._watch = threading.Thread(target=self._watch_over, name="worker-watch", daemon=True)
+        self.process = self._begin()
+
+    def __enter__(self) -> Self:
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if os.getpid() != self._owner:
+            return  # A process that gunicorn forked leaves the block too, and ends what is its own only.
+        self._closing.set()
+        self._watch.join()
+        self.process.terminate()
+        try:
+            self.process.communicate(timeout=_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+
+    def _begin(self) -> subprocess.Popen[bytes]:
+        # A new interpreter, not a fork: the server has threads. It reads its settings from a pipe, and ends with it.
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-c", f"from {__name__} import be_worker; be_worker()"],
+            stdin=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            start_new_session=True,
+        )
+        assert process.stdin is not None  # noqa: S101  # because of PIPE above
+        pickle.dump(self._settings, process.stdin)
+        process.stdin.flush()
+        return process
+
+    def _watch_over(self) -> None:
+        while not self._closing.wait(_WATCH_SECONDS):
+            if self.process.poll() is not None:
+                _log.warning("the worker process ended; starting another")
+                if self.process.stdin is not None:
+                    self.process.stdin.close()
+                time.sleep(_RESTART_SECONDS)
+                self.process = self._begin()
+
+
+def be_worker() -> None:
+    """Be the process that :class:`EmbeddedWorker` starts."""
+    from evident_core.web import logs, worker
+
+    settings: Settings = pickle.load(sys.stdin.buffer)  # noqa: S301  # what our own parent process wrote
+    logs.configure(settings.web.log_level)
+    stop = threading.Event()
+
+    def end_with_parent() -> None:
+        sys.stdin.buffer.read()
+        stop.set()
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    worker.run_worker(settings, stop)
+
+
+class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    """Gunicorn, set up by our settings instead of its own command line."""
+
+    def __init__(self, settings: Settings, create: Callable[[Settings], Flask]) -> None:
+        self._settings, self._create = settings, create
+        super().__init__()
+
+    def load_config(self) -> None:
+        given: dict[str, Any] = {
+            name: value for name, value in vars(gunicorn_conf).items() if name in self.cfg.settings
+        }
+        host = f"[{self._settings.web.host}]" if ":" in self._settings.web.host else self._settings.web.host
+        given |= {"bind": f"{host}:{self._settings.web.port}", "loglevel": "warning", "proc_name": "evident"}
+        for name, value in given.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        from evident_core.web import logs
+
+        logs.configure(self._settings.web.log_level)
+        return self._create(self._settings)
+
+
+def _refuse_open_doors(settings: Settings) -> None:
+    """Say it before gunicorn starts, whose processes could only fail one by one."""
+    from evident_core.web.audit import Audit
+    from evident_core.web.auth import Keys, refuse_open_doors
+    from evident_core.web.store import Store
+
+    with Store(settings) as store:
+        refuse_open_doors(settings, Keys(store, Audit(store)))
