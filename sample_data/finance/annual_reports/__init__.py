@@ -1,0 +1,7 @@
+"""Annual reports that the project makes itself: layout variants by the hundred, and two whole reports to look at."""
+
+from .switches import Switches
+from .truth import Figure, Place, Truth
+from .variant import make_variant
+
+__all__ = ["Figure", "Place", "Switches", "Truth", "make_variant"]
