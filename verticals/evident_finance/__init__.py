@@ -6,7 +6,7 @@ vertical = Vertical(
     name="finance",
     title={"en": "Annual report to risk report", "zh": "年报风险分析"},
     summary={
-        "en": "Drop an annual report (10-K or 年报) and get a risk report with SWOT in which every number opens its page.",
+        "en": "Drop an annual report and get a risk report with SWOT in which every number opens its page.",
         "zh": "上传年报(10-K 或中文年报),得到带 SWOT 的风险报告;每个数字都能打开它所在的页面。",
     },
     app="evident_finance.app:create_app",

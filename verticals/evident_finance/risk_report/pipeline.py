@@ -6,6 +6,7 @@ import evident_core
 from evident_core.errors import InvalidInput, NotFound
 from evident_core.evidence import Correction, Fact, InputRef, Language, Source, Status
 from evident_core.progress import OnProgress, Progress, silent
+
 from evident_finance.risk_report.assess import assess
 from evident_finance.risk_report.ingest import ingest
 from evident_finance.risk_report.perceive import perceive
@@ -89,5 +90,7 @@ def _corrected(fact: Fact, value: str, correction: Correction) -> Fact:
         return Fact.model_validate(changed)
     except (ValueError, ArithmeticError) as error:
         raise InvalidInput(
-            f"{value!r} is not a number; give {fact.name} in whole {fact.unit} such as 1250000000.", fact=fact.id, value=value
+            f"{value!r} is not a number; give {fact.name} in whole {fact.unit} such as 1250000000.",
+            fact=fact.id,
+            value=value,
         ) from error

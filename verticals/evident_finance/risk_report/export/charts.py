@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 from evident_core.evidence import Fact, Language
 
+from evident_finance.risk_report.export.places import Places
 from evident_finance.risk_report.items import Items
 from evident_finance.risk_report.schema import Analysis, Facts
 
@@ -33,11 +34,12 @@ CHARTS: dict[str, tuple[dict[Language, str], tuple[str, ...]]] = {
 def charts(analysis: Analysis, language: Language) -> dict[str, str]:
     """Each chart for which at least one series has a value in at least one period: name -> SVG."""
     facts = Facts((*analysis.reading.facts, *analysis.assessment.facts))
+    places = Places(analysis)
     drawn = {}
     for name, (title, series) in CHARTS.items():
         found = [(item, _series(facts, item)) for item in series]
         if any(found_facts for _, found_facts in found):
-            drawn[name] = _bars(title[language], [(item, each) for item, each in found if each], language)
+            drawn[name] = _bars(title[language], [(item, each) for item, each in found if each], language, places)
     return drawn
 
 
@@ -49,7 +51,7 @@ def _series(facts: Facts, item: str) -> list[Fact]:
     return [fact for fact in found if fact is not None and isinstance(fact.value, Decimal)]
 
 
-def _bars(title: str, series: Sequence[tuple[str, list[Fact]]], language: Language) -> str:
+def _bars(title: str, series: Sequence[tuple[str, list[Fact]]], language: Language, places: Places) -> str:
     items = Items.load()
     periods = sorted({fact.period or "" for _, facts in series for fact in facts})
     values = [fact.number for _, facts in series for fact in facts]
@@ -90,7 +92,10 @@ def _bars(title: str, series: Sequence[tuple[str, list[Fact]]], language: Langua
             x = middle + (index - len(series) / 2) * bar
             top, bottom = sorted((y(fact.number), y(Decimal(0))))
             mark = _rect(svg, x + 1, top, bar - 2, max(bottom - top, 0.8), index)
-            mark.set("data-fact", fact.id)
+            mark.set("data-evidence", fact.id)
+            for box in places.boxes(fact.id)[:1]:
+                mark.set("data-page", str(box.page))
+                mark.set("data-bbox", ",".join(f"{side:.1f}" for side in box.bbox))
             ET.SubElement(
                 mark, "title"
             ).text = f"{items.label(fact.name, language)} {period}: {fact.number:,} {fact.unit}"

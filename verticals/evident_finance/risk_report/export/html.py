@@ -1,5 +1,6 @@
 """The report as one HTML file that needs nothing beside it, and as a PDF made from the same HTML."""
 
+import re
 from importlib.resources import files
 from typing import Literal
 
@@ -12,6 +13,9 @@ from evident_finance.risk_report.schema import Analysis
 from evident_finance.texts import both
 
 Mode = Literal["both", "en", "zh"]
+
+# A file is read on paper-white, and WeasyPrint does not know the function: the first of its colours is the light one.
+_LIGHT_DARK = re.compile(r"light-dark\(((?:[^(),]|\([^()]*\))+),(?:[^()]|\([^()]*\))*?\)")
 
 
 def to_html(analysis: Analysis, mode: Mode = "both") -> bytes:
@@ -65,7 +69,7 @@ def _render(analysis: Analysis, mode: Mode) -> str:
         )
         return link + Markup("<sup>{}</sup>").format(pages) if pages and len(found.pages) == 1 else link
 
-    style = (files("evident_core.web") / "static" / "evident.css").read_text("utf-8")
+    style = _LIGHT_DARK.sub(r"\1", (files("evident_core.web") / "static" / "evident.css").read_text("utf-8"))
     return environment.get_template("finance/standalone.html").render(
         v=view, both=both, cite=cite, mode=mode, style=style
     )

@@ -1,0 +1,142 @@
+"""A report, a comparison and an evaluation in a terminal."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+
+from evident_core.evidence import Derived, Fact, Language, PageBox
+from evident_core.progress import Progress as Step
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from evident_finance.risk_report.compare import Comparison
+from evident_finance.risk_report.export.places import shown_value
+from evident_finance.risk_report.export.view import MATRIX, SWOT, View
+from evident_finance.risk_report.items import Items
+from evident_finance.texts import text
+
+COLOURS = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "default", "none": "default"}
+STAGES = {
+    "ingest": ("Opening the file", "打开文件"),
+    "perceive": ("Finding the facts", "提取事实"),
+    "assess": ("Applying the rules", "应用规则"),
+    "write": ("Writing the report", "撰写报告"),
+}
+
+
+@contextmanager
+def progress_bar(console: Console, name: str) -> Iterator[Callable[[Step], None]]:
+    """A bar over the steps of the road, gone when the work is done."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(name, total=None)
+
+        def show(step: Step) -> None:
+            label = " ".join(STAGES.get(step.stage, (step.stage, "")))
+            bar.update(task, description=f"{name} · {label}", completed=step.done, total=step.total)
+
+        yield show
+
+
+def print_report(console: Console, view: View, languages: tuple[Language, ...]) -> None:
+    """The whole report: key figures with their pages, sections, risk matrix, SWOT, and what was not found."""
+    about = [
+        str(fact.value) for name in ("form", "fiscal_year_end", "currency", "standard") if (fact := view.about(name))
+    ]
+    head = Text(view.company, style="bold")
+    console.print(Panel(Group(head, Text(" · ".join([*about, f"{view.analysis.page_count} p."]))), expand=False))
+    console.print(_figures(view, languages))
+    for section in view.sections:
+        console.print(Text(" ".join(section.title[language] for language in languages), style="bold underline"))
+        _print_lines(console, view, section.key, languages)
+    for key in (MATRIX, *SWOT):
+        found = next((s for s in view.analysis.report.sections if s.key == key and s.sentences), None)
+        if found:
+            console.print(Text(" ".join(found.title[language] for language in languages), style="bold underline"))
+            _print_lines(console, view, key, languages)
+    if absent := view.absent():
+        names = ", ".join(view.items.label(fact.name, languages[0]) for fact in absent)
+        console.print(Text(f"{text('report.absent', languages[0])}: {names}", style="dim"))
+
+
+def _print_lines(console: Console, view: View, key: str, languages: tuple[Language, ...]) -> None:
+    section = next(s for s in view.analysis.report.sections if s.key == key)
+    table = Table.grid(padding=(0, 2), expand=True)
+    for _ in languages:
+        table.add_column(ratio=1)
+    table.add_column(justify="right", style="dim", no_wrap=True)
+    for line in view.lines(section):
+        pages = sorted({page for fact in line.fact_ids for page in view.cite(fact).pages})
+        cells = [
+            Text("".join(part.text for part in line.parts.get(language, ())), style=COLOURS[line.severity])
+            for language in languages
+        ]
+        table.add_row(*cells, f"p. {', '.join(map(str, pages[:4]))}{'…' if len(pages) > 4 else ''}" if pages else "")
+    console.print(table)
+    console.print()
+
+
+def _figures(view: View, languages: tuple[Language, ...]) -> Table:
+    table = Table(title=None, show_edge=False, header_style="bold")
+    table.add_column(" ".join(text("report.item", language) for language in languages))
+    for period in view.periods:
+        table.add_column(period, justify="right")
+    table.add_column(" ".join(text("report.page", language) for language in languages), justify="right", style="dim")
+    for name in dict.fromkeys(fact.name for fact in view.facts.all if fact.name in view.items.names):
+        facts = [view.facts.get(name, period) for period in view.periods]
+        if facts and facts[0] is not None and facts[0].value is not None:
+            label = " ".join(view.items.label(name, language) for language in languages)
+            pages = view.cite(facts[0].id).pages
+            mark = {"derived": " ƒ"}.get(facts[0].status, "")
+            table.add_row(f"{label}{mark}", *(_cell(fact) for fact in facts), ", ".join(map(str, pages[:3])))
+    return table
+
+
+def _cell(fact: Fact | None) -> Text:
+    if fact is None or fact.value is None:
+        return Text("—", style="dim")
+    negative = isinstance(fact.value, Decimal) and fact.value < 0
+    uncertain = fact.confidence < 0.5
+    return Text(shown_value(fact) + (" ?" if uncertain else ""), style="red" if negative else "")
+
+
+def print_comparison(console: Console, comparison: Comparison, language: Language) -> None:
+    """Companies and years as columns, items and measures as rows."""
+    items = Items.load()
+    table = Table(show_edge=False, header_style="bold")
+    table.add_column(text("report.item", language))
+    for column in comparison.columns:
+        table.add_column(f"{column.company}\n{column.period}", justify="right")
+    group = ""
+    for line in comparison.lines:
+        if line.group != group:
+            group = line.group
+            table.add_section()
+        table.add_row(items.label(line.name, language), *(_cell(fact) for fact in line.facts))
+    console.print(table)
+    for note in comparison.notes:
+        console.print(Text(note, style="yellow"))
+
+
+def print_answer(console: Console, view: View, fact: Fact) -> None:
+    """An answer with its formula and where its parts were read."""
+    console.print(Text(shown_value(fact) if fact.value is not None else fact.note, style="bold"))
+    for source in fact.sources:
+        where = source.where
+        if isinstance(where, PageBox):
+            console.print(Text(f"p. {where.page}: {where.quote}", style="dim"))
+        elif isinstance(where, Derived):
+            console.print(Text(where.formula))
+            for each in where.fact_ids:
+                if each in view.places.facts:
+                    pages = ", ".join(map(str, view.cite(each).pages))
+                    console.print(Text(f"  {each} = {shown_value(view.places.facts[each])}  (p. {pages})", style="dim"))
