@@ -204,12 +204,7 @@ def _with_years(tokens: list[_Token]) -> list[_Token]:
         dated_after = n + 1 < len(tokens) and tokens[n + 1].kind in ("year", "at")
         if token.kind in ("year", "at") and last and last.kind == "name" and last.at is None:
             joined[-1] = _Token("name", last.text, token.text)
-        elif (
-            token.kind == "name"
-            and last
-            and last.kind == "year"
-            and not (following and following[0].kind in ("year", "at"))
-        ):
+        elif token.kind == "name" and last and last.kind == "year" and not dated_after:
             joined[-1] = _Token("name", token.text, last.text)
         elif token.kind == "growth" and last and last.kind == "name":
             joined[-1] = _Token("name", f"{last.text}.change", last.at)
