@@ -1,0 +1,55 @@
+"""What a reader should know of the file, as facts ``note.<key>``: each points into the file or at a page."""
+
+from evident_core.evidence import Element, Fact, PageBox, Source
+
+from evident_finance.risk_report.ingest.filing import Filing
+from evident_finance.risk_report.ingest.limits import MAX_HIDDEN_NOTES
+from evident_finance.risk_report.ingest.opening import Opened
+from evident_finance.risk_report.ingest.triage import Triage, ranges
+
+
+def notes(filing: Filing, opened: Opened, read: Triage) -> tuple[Fact, ...]:
+    """All remarks on the file and its pages; hidden text is quoted, with the page and the place."""
+    found = [
+        _fact(f"note.{remark.key}", remark.sentence, Source(input=filing.input, where=Element(path=remark.path)))
+        for remark in opened.remarks
+    ]
+    about_pages = (
+        ("turned", read.turned, "Page(s) {pages} are printed sideways; they are read and shown upright."),
+        ("scanned", read.scanned, "Page(s) {pages} are scans; the text that came with them was used."),
+        ("pictures", read.pictures, "Page(s) {pages} are pictures without text, which was not read."),
+        (
+            "unreadable",
+            read.unreadable,
+            "The fonts of page(s) {pages} do not tell which characters they print; their text was not used.",
+        ),
+        ("doubled", read.doubled, "Page(s) {pages} carry their text twice; it was read once."),
+    )
+    for key, pages, sentence in about_pages:
+        if pages:
+            found.append(_fact(f"note.{key}", sentence.format(pages=ranges(pages)), _page(filing, pages[0])))
+    for number, (page, run) in enumerate(read.hidden[:MAX_HIDDEN_NOTES], start=1):
+        where = PageBox(page=page, bbox=run.box, quote=run.text[:500])
+        found.append(
+            Fact(
+                id=f"note.hidden_text#{number}",
+                name="note.hidden_text",
+                value=run.text[:500],
+                sources=(Source(input=filing.input, where=where),),
+                note=f"Text on page {page} is {run.why}: it was not read as part of the report.",
+            )
+        )
+    if len(read.hidden) > MAX_HIDDEN_NOTES:
+        pages = sorted({page for page, _ in read.hidden})
+        sentence = f"{len(read.hidden)} pieces of text on page(s) {ranges(pages)} are hidden; none was read."
+        found.append(_fact("note.hidden_texts", sentence, _page(filing, pages[0])))
+    return tuple(found)
+
+
+def _fact(key: str, sentence: str, source: Source) -> Fact:
+    return Fact(id=key, name=key, value=sentence, sources=(source,))
+
+
+def _page(filing: Filing, page: int) -> Source:
+    width, height = filing.page_size(page)
+    return Source(input=filing.input, where=PageBox(page=page, bbox=(0.0, 0.0, width, height)))
