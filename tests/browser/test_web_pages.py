@@ -156,7 +156,8 @@ def test_a_dropped_file_is_sent_and_its_report_opens(landing, open_page, tmp_pat
     drop = """name => {
         const transfer = new DataTransfer();
         transfer.items.add(new File(["%PDF-1.7"], name, {type: "application/pdf"}));
-        document.querySelector(".dropzone").dispatchEvent(new DragEvent("drop", {dataTransfer: transfer, bubbles: true}));
+        const dropped = new DragEvent("drop", {dataTransfer: transfer, bubbles: true});
+        document.querySelector(".dropzone").dispatchEvent(dropped);
     }"""
     page.evaluate(drop, "报告 2025.pdf")
     expect(page).to_have_url(f"{landing}/specimen/report")

@@ -84,8 +84,9 @@ def routes() -> Blueprint:
         lines = "".join(
             f'<rect x="60" y="{y}" width="{400 - y % 70}" height="5" fill="#bbb"/>' for y in range(90, 700, 18)
         )
-        text = f'<text x="60" y="60" font-size="20" font-family="serif">Page {number}</text>'
-        body = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 612 792" width="612" height="792">{text}{lines}</svg>'
+        text = f'<text x="60" y="60" font-size="20">Page {number}</text><g fill="#bbb">{lines}</g>'
+        size = 'viewBox="0 0 612 792" width="612" height="792"'
+        body = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{text}</svg>'
         return body, {"Content-Type": "image/svg+xml"}
 
     @blueprint.post("/upload")

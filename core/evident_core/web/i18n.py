@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, get_args
 
-from flask import g, has_request_context, request
+from flask import current_app, g, has_request_context, request
 
 from evident_core.evidence import Language
 
 LANGUAGES: Final[tuple[Language, ...]] = get_args(Language)
 LANGUAGE_NAMES: Final[Mapping[Language, str]] = {"en": "English", "zh": "中文"}
 HTML_LANGUAGE: Final[Mapping[Language, str]] = {"en": "en", "zh": "zh-Hans"}
+DEFAULT_LANGUAGE: Final = "EVIDENT_LANGUAGE"
 THEMES: Final = ("auto", "light", "dark")
 LANGUAGE_COOKIE: Final = "evident_lang"
 THEME_COOKIE: Final = "evident_theme"
@@ -65,7 +66,7 @@ def _leaves(table: Mapping[str, object], file: Path, prefix: str) -> Iterator[tu
 
 
 def language() -> Language:
-    """The language of this request's answer: ``?lang=``, the cookie, ``Accept-Language``, else English."""
+    """The language of this request's answer: ``?lang=``, the cookie, ``Accept-Language``, else the setting."""
     if not has_request_context():
         return "en"
     if "language" not in g:
@@ -76,12 +77,13 @@ def language() -> Language:
 
 
 def _accepted() -> Language:
+    default: Language = current_app.config[DEFAULT_LANGUAGE]
     for tag, _ in request.accept_languages:
         primary = tag.lower().partition("-")[0]
         for each in LANGUAGES:
             if primary == each:
                 return each
-    return "en"
+    return default
 
 
 def theme() -> str:

@@ -1,13 +1,14 @@
 """Every error as RFC 9457 ``application/problem+json``, or as a page where a person is looking."""
 
+import json
 import logging
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from flask import Flask, Response, g, render_template, request
 from pydantic import BaseModel, ConfigDict, Field
-from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 from werkzeug.wrappers import Response as AnyResponse
 
 from evident_core.errors import EvidentError, TooMany
@@ -43,7 +44,13 @@ def handle_errors(app: Flask) -> None:
 
 
 def problem(
-    status: int, code: str, title: str, detail: str, headers: Mapping[str, str] | None = None, **details: object
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    details: Mapping[str, object] | None = None,
 ) -> Response:
     """A problem as JSON, or as a page if the request prefers HTML."""
     body = Problem(
@@ -54,7 +61,7 @@ def problem(
         instance=request.script_root + request.path,
         code=code,
         request_id=g.get("request_id", ""),
-        **{name: value for name, value in details.items() if name not in Problem.model_fields},
+        **{name: value for name, value in (details or {}).items() if name not in Problem.model_fields},
     )
     response = (wants_page() and _page(body)) or Response(body.model_dump_json(), status, mimetype=PROBLEM_JSON)
     response.headers.extend(dict(headers or {}))
@@ -81,59 +88,45 @@ def wants_page() -> bool:
 
 
 def _evident(error: EvidentError) -> Response:
+    # Details come from everywhere; what JSON does not know is told as text.
+    details = json.loads(json.dumps(error.details, default=str))
     headers = {}
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="evident"'
     if isinstance(error, TooMany):
         headers["Retry-After"] = str(error.details.get("retry_after", 10))
-    return problem(error.status, error.code, error.title, error.message, headers, **_plain(error.details))
-
-
-def _plain(details: Mapping[str, object]) -> dict[str, Any]:
-    """Details come from everywhere; what JSON does not know is told by its name."""
-    return {name: _json(value) for name, value in details.items()}
-
-
-def _json(value: object) -> Any:
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _json(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_json(each) for each in value]
-    return str(value)
+    return problem(error.status, error.code, error.title, error.message, headers=headers, details=details)
 
 
 def _http(error: HTTPException) -> AnyResponse:
     if error.response is not None or error.code is None or error.code < HTTPStatus.BAD_REQUEST:
         return error.get_response(request.environ)
     status = HTTPStatus(error.code)
-    detail = error.description or status.description or status.phrase
-    if status is HTTPStatus.NOT_FOUND:
-        detail = (
-            f"There is nothing at {request.script_root}{request.path}; the start page is at {request.script_root}/."
-        )
-    elif status is HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
-        detail = f"{request.method} is not possible at {request.script_root}{request.path}; possible are: {allowed}."
-    elif isinstance(error, RequestEntityTooLarge):
-        limit = request.max_content_length
-        size = f" {request.content_length:,} bytes were announced;" if request.content_length else ""
-        detail = f"The request is too large:{size} at most {(limit or 0):,} bytes are read. Send a smaller file."
-    headers = {
-        name: value
-        for name, value in error.get_headers(request.environ)
-        if name in ("Allow", "Retry-After", "WWW-Authenticate")
-    }
-    return problem(status, status.name.lower() if status != 413 else "too_large", status.phrase, detail, headers)
+    code = "too_large" if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else status.name.lower()
+    kept = ("Allow", "Retry-After", "WWW-Authenticate")
+    headers = {name: value for name, value in error.get_headers(request.environ) if name in kept}
+    return problem(status, code, status.phrase, _detail(error, status), headers=headers)
+
+
+def _detail(error: HTTPException, status: HTTPStatus) -> str:
+    here = request.script_root + request.path
+    if isinstance(error, MethodNotAllowed):
+        possible = ", ".join(sorted(error.valid_methods or ()))
+        return f"{request.method} is not possible at {here}; possible are: {possible}."
+    if isinstance(error, RequestEntityTooLarge):
+        limit = f"{request.max_content_length or 0:,} bytes in at most {request.max_form_parts} parts"
+        announced = f"{request.content_length:,} bytes were announced" if request.content_length else "it does not end"
+        return f"The request is too large: {announced}, and at most {limit} are read. Send a smaller file."
+    if status == HTTPStatus.NOT_FOUND:
+        return f"There is nothing at {here}; the start page is at {request.script_root}/."
+    return error.description or status.description or status.phrase
 
 
 def _unforeseen(error: Exception) -> Response:
     """Nothing of an unforeseen error leaves the house: the log keeps where it came from, the answer its request id."""
     log.error("unforeseen", exc_info=error)
-    unforeseen = InternalServerError()
     return problem(
-        unforeseen.code,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
         "internal",
         "Something went wrong here",
         "This is a defect of the service, not of your request. Please report it together with the request id.",

@@ -117,6 +117,7 @@ def _create(
     known = Texts(i18n.CORE_TEXTS, *texts)
     app.extensions[EXTENSION] = Frame(name, vertical, settings, store, jobs, audit, keys, known)
     app.secret_key = settings.web.secret_key.get_secret_value() if settings.web.secret_key else store.secret_key()
+    app.config[i18n.DEFAULT_LANGUAGE] = settings.web.language
     app.config.update(
         MAX_CONTENT_LENGTH=settings.web.max_upload_mib * MIB, MAX_FORM_PARTS=200, MAX_FORM_MEMORY_SIZE=MIB
     )
