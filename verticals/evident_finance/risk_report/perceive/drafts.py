@@ -1,0 +1,199 @@
+"""Candidate statements: stretches of pages under one title, rebuilt as rows and columns, before it is decided which count."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+from evident_finance.risk_report.perceive.grid import Grid, GridRow, Line, grid_of, lines_of
+from evident_finance.risk_report.perceive.heads import Head, currency_in, dates_in, read_head, scale_in, share_scale_in
+from evident_finance.risk_report.perceive.items import Match, Placed, matches, place
+from evident_finance.risk_report.perceive.pages import Announcement, announcement
+from evident_finance.risk_report.schema import PageWords, StatementKind
+
+
+@dataclass
+class Draft:
+    """A candidate statement. ``rows`` have one cell for each of ``head.periods``."""
+
+    kind: StatementKind
+    announced: Announcement | None
+    pages: tuple[int, ...]
+    rows: list[GridRow]
+    head: Head
+    head_text: str
+    placed: list[Placed] = field(default_factory=list)
+    matched: list[Match] = field(default_factory=list)
+
+    @property
+    def currency(self) -> str | None:
+        """The currency that the head names."""
+        return currency_in(self.head_text)
+
+    @property
+    def scale(self) -> int | None:
+        """The scale that the head gives."""
+        return scale_in(self.head_text)
+
+    def share_scale(self, scale: int) -> int:
+        """The scale of share counts."""
+        return share_scale_in(self.head_text, scale)
+
+    @property
+    def distinct(self) -> int:
+        """How many different items its rows may be."""
+        return len({match.item for match in self.matched})
+
+
+@dataclass
+class _Stretch:
+    """The lines of one page that belong together under one title (None: the page began without one)."""
+
+    page: int
+    announced: Announcement | None
+    lines: list[Line]
+
+
+def drafts(pages: Sequence[int], words: Callable[[int], PageWords], year_end: date | None) -> list[Draft]:
+    """All candidate statements on the pages, in order."""
+    out: list[Draft] = []
+    for number in pages:
+        page = words(number)
+        for stretch in _stretches(number, lines_of(page)):
+            grid = grid_of(stretch.lines, page.rules)
+            if grid is None or sum(row.filled for row in grid.rows) < 2:
+                continue
+            last = out[-1] if out else None
+            if last is not None and _goes_on(last, stretch, grid):
+                _extend(last, stretch, grid, year_end)
+                continue
+            draft = _draft(stretch, grid, year_end)
+            if draft is not None:
+                out.append(draft)
+    return out
+
+
+def _stretches(number: int, lines: Sequence[Line]) -> list[_Stretch]:
+    """The page cut at each line that announces a statement (a title may take two lines)."""
+    cuts: list[tuple[int, Announcement]] = []
+    skip = -1
+    for index, line in enumerate(lines):
+        if index <= skip:
+            continue
+        found = announcement(line.text)
+        if found is None and index + 1 < len(lines) and _close(line, lines[index + 1]) and not _has_amount(line):
+            found = announcement(f"{line.text} {lines[index + 1].text}")
+            skip = index + 1 if found else skip
+        if found is not None and not _has_amount(line):
+            if cuts and cuts[-1][1].kind is found.kind and index - cuts[-1][0] <= 3:
+                continue
+            cuts.append((index, found))
+    out = []
+    if not cuts or cuts[0][0] > 0:
+        first = cuts[0][0] if cuts else len(lines)
+        out.append(_Stretch(number, None, list(lines[:first])))
+    ends = [*(start for start, _ in cuts[1:]), len(lines)]
+    for (start, found), end in zip(cuts, ends, strict=bool(cuts)):
+        out.append(_Stretch(number, found, list(lines[start:end])))
+    if len(out) > 1 and out[0].announced is None and grid_of(out[0].lines) is None:
+        out[1].lines = (
+            out[0].lines + out[1].lines
+        )  # what stands above the title (the company, the unit) is part of its head
+        out = out[1:]
+    return out
+
+
+def _close(line: Line, after: Line) -> bool:
+    return after.bbox[1] - line.bbox[3] < 1.2 * line.height
+
+
+def _has_amount(line: Line) -> bool:
+    return any(
+        "," in word.text and sum(c.isdigit() for c in word.text) >= 4 and not word.text.endswith(",")
+        for word in line.words
+    )
+
+
+def _goes_on(last: Draft, stretch: _Stretch, grid: Grid) -> bool:
+    """Whether a stretch continues the statement before it."""
+    if stretch.page - last.pages[-1] > 1 or len(grid.columns) < len(last.head.periods) - 1:
+        return False
+    if last.announced is not None and last.announced.kind is None:
+        return stretch.announced is None
+    if stretch.announced is None:
+        return stretch.page > last.pages[-1] and not _complete(last)
+    if stretch.announced.kind is not last.kind or stretch.announced.parent is not (
+        last.announced.parent if last.announced else False
+    ):
+        return False
+    kind = last.kind
+    again = {m.item for m in matches(place(grid.rows, kind), grid.rows, kind)} & {m.item for m in last.matched}
+    return len(again) <= 0.34 * max(1, len({m.row for m in matches(place(grid.rows, kind), grid.rows, kind)}))
+
+
+_LAST = {
+    StatementKind.BALANCE_SHEET: {"total_liabilities_and_equity"},
+    StatementKind.INCOME_STATEMENT: {"eps_diluted"},
+    StatementKind.CASH_FLOW: {"cash_end"},
+}
+
+
+def _complete(draft: Draft) -> bool:
+    done = _LAST[draft.kind] & {match.item for match in draft.matched}
+    return bool(done) and draft.kind is StatementKind.BALANCE_SHEET
+
+
+def _extend(last: Draft, stretch: _Stretch, grid: Grid, year_end: date | None) -> None:
+    head = read_head(grid.head, grid.columns, year_end) if stretch.announced or grid.head else None
+    rows = _aligned(list(grid.rows), len(grid.columns), head, last.head)
+    if rows is None:
+        return
+    last.pages = (*last.pages, stretch.page) if stretch.page != last.pages[-1] else last.pages
+    last.rows = last.rows + rows
+    last.placed = place(last.rows, last.kind)
+    last.matched = matches(last.placed, last.rows, last.kind)
+
+
+def _aligned(rows: list[GridRow], count: int, head: Head | None, known: Head) -> list[GridRow] | None:
+    """Rows of a continuation with their cells in the columns of the first page."""
+    width = len(known.periods)
+    if (
+        head is not None
+        and head.known == len(head.periods)
+        and head.periods != known.periods
+        and set(head.periods) <= set(known.periods)
+    ):
+        order: list[int | None] = [head.periods.index(p) if p in head.periods else None for p in known.periods]
+    elif count == width:
+        order = list(range(width))
+    elif count > width:
+        order = list(range(count - width, count))
+    else:
+        order = [None] * (width - count) + list(range(count))
+    return [replace(row, cells=[None if i is None else row.cells[i] for i in order]) for row in rows]
+
+
+def _draft(stretch: _Stretch, grid: Grid, year_end: date | None) -> Draft | None:
+    rows = list(grid.rows)
+    announced = stretch.announced
+    kinds = [announced.kind] if announced and announced.kind else list(StatementKind)
+    best = max(
+        ((kind, place(rows, kind)) for kind in kinds),
+        key=lambda each: len({m.item for m in matches(each[1], rows, each[0])}),
+    )
+    head = read_head(grid.head, grid.columns, year_end)
+    text = "\n".join(line.text for line in grid.head)
+    if head is None:
+        return None
+    if announced is None and not dates_in(text) and len(rows) < 4:
+        return None
+    kept = [i for i, period in enumerate(head.periods) if period is not None]
+    head = Head(
+        tuple(head.periods[i] for i in kept),
+        tuple(head.labels[i] for i in kept),
+        tuple(head.restated[i] for i in kept),
+        tuple(head.superseded[i] for i in kept),
+    )
+    for row in rows:
+        row.cells = [row.cells[i] for i in kept]
+    kind, placed = best
+    return Draft(kind, announced, (stretch.page,), rows, head, text, placed, matches(placed, rows, kind))
