@@ -31,6 +31,7 @@ class Traits:
     pension: bool = False
     restructuring: bool = False
     restricted: bool = False
+    statutory_reserve: bool = False
 
 
 Books = dict[int, dict[str, int]]
@@ -199,7 +200,7 @@ def _open(rng: random.Random, revenue: int, shares: dict[str, float], traits: Tr
     s["short_term_debt"] = _near(rng, revenue * rng.uniform(0.01, 0.06))
     s["common_stock"] = max(2, _near(rng, revenue * rng.uniform(0.002, 0.03)))
     s["additional_paid_in_capital"] = _near(rng, revenue * rng.uniform(0.08, 0.3))
-    s["surplus_reserve"] = _near(rng, revenue * rng.uniform(0.01, 0.04))
+    s["surplus_reserve"] = _near(rng, revenue * rng.uniform(0.01, 0.04)) if traits.statutory_reserve else 0
     s["accumulated_oci"] = -_near(rng, revenue * rng.uniform(0.005, 0.03))
     s["treasury_stock"] = _near(rng, revenue * rng.uniform(0.03, 0.2)) if traits.treasury else 0
     s["noncontrolling_interests"] = _near(rng, revenue * rng.uniform(0.01, 0.05)) if traits.noncontrolling else 0
@@ -430,7 +431,7 @@ def _finance(rng: random.Random, s: dict[str, int], before: dict[str, int], reve
     s["additional_paid_in_capital"] += s["share_based_compensation"] + s["shares_issued"]
     s["treasury_stock"] += s["share_repurchases"]
     s["noncontrolling_interests"] += s["net_income_noncontrolling"]
-    reserve = max(0, s["net_income"]) // 20
+    reserve = max(0, s["net_income"]) // 20 if traits.statutory_reserve else 0
     s["surplus_reserve"] += reserve
     s["retained_earnings"] += s["net_income"] - s["dividends_paid"] - reserve
     s["interest_paid"] = max(1, s["interest_expense"] - _near(rng, s["interest_expense"] * 0.05))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from .books import Books
+from .books import Books, keep_books
 from .heads import Heads, english_date, heads, symbol, unit_note, year_end
 from .lines import Line, Sheet
 from .page import Pen
@@ -47,8 +47,12 @@ def _plain(switches: Switches) -> Switches:
     )
 
 
-def _scaled(books: Books, share: float) -> Books:
-    return {year: {name: round(value * share) for name, value in amounts.items()} for year, amounts in books.items()}
+def parent_books(company: Company, switches: Switches, rng: random.Random) -> Books:
+    """Books of the parent alone: another, smaller company that balances as well as the group does."""
+    newest = company.years[0]
+    revenue = round(company.books[newest]["revenue"] * rng.uniform(0.35, 0.7))
+    traits = replace(switches.traits, noncontrolling=False, redeemable=False, goodwill=False, discontinued=False)
+    return keep_books(rng, newest, len(company.years), max(revenue, 200), traits)
 
 
 def _sheet(switches: Switches, company: Company, books: Books, years: Sequence[int], rng: random.Random) -> Sheet:
@@ -208,7 +212,8 @@ def _parent(pen: Pen, switches: Switches, company: Company, rng: random.Random) 
     """The parent alone: the same form of statement with other figures."""
     years = company.years[:2]
     style = replace(switches, form=replace(switches.form, shares_in_full=1), restated=False)
-    sheet = _sheet(switches, company, _scaled(company.books, rng.uniform(0.35, 0.7)), years, rng)
+    books = parent_books(company, switches, rng)
+    sheet = _sheet(switches, company, books, years, rng)
     balance_sheet(sheet, switches.traits, switches.form)
     head = heads(style, "balance_sheet", years, company.name, rng.randrange(6))
     alone = _say(switches, "Parent Company Only Balance Sheets", "母公司资产负债表", "公司財務狀況表")
@@ -218,7 +223,7 @@ def _parent(pen: Pen, switches: Switches, company: Company, rng: random.Random) 
         lines.insert(0, "Schedule I - Condensed Financial Information of Registrant")
     set_table(pen, replace(style, scale_place="title", page="portrait"), replace(head, title=tuple(lines)), sheet.lines)
     if switches.family == "zh":
-        sheet = _sheet(switches, company, _scaled(company.books, rng.uniform(0.35, 0.7)), years, rng)
+        sheet = _sheet(switches, company, books, years, rng)
         income_statement(sheet, replace(switches.traits, noncontrolling=False), switches.form)
         head = heads(style, "income_statement", years, company.name, rng.randrange(6))
         lines = ["母公司利润表", *head.title[1:]]

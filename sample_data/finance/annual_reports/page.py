@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import reportlab
@@ -62,6 +63,7 @@ class Pen:
         self.width, self.height = self.paper
         self.y = 0.0
         self.margin = 50.0
+        self.furniture: Callable[[Pen], None] | None = None
 
     def new_page(self, kind: str = "portrait") -> None:
         """Close the page and open the next."""
@@ -81,6 +83,8 @@ class Pen:
             self.canvas.setPageSize((self.width, self.height))
             self.canvas.setPageRotation(0)
         self.y = self.height - self.margin
+        if self.furniture:
+            self.furniture(self)
 
     def finish(self) -> bytes:
         """Close the file and give its bytes."""
@@ -90,7 +94,7 @@ class Pen:
 
     def measure(self, text: str, size: float, bold: bool = False) -> float:
         """Width in points."""
-        return sum(pdfmetrics.stringWidth(run, face, size) for run, face in self._runs(text, bold))
+        return float(sum(pdfmetrics.stringWidth(run, face, size) for run, face in self._runs(text, bold)))
 
     def text(
         self, x: float, text: str, size: float, *, bold: bool = False, rise: float = 0.0, y: float | None = None
@@ -100,8 +104,11 @@ class Pen:
         width = 0.0
         for run, face in self._runs(text, bold):
             self.canvas.setFont(face, size)
+            stroked = bold and face == self.face  # a face without a bold of its own is thickened by its outline
+            if stroked:
+                self.canvas.setLineWidth(size / 30)
             for shift in (0.0, 0.25) if self._doubled else (0.0,):
-                self.canvas.drawString(x + width + shift, y, run)
+                self.canvas.drawString(x + width + shift, y, run, mode=2 if stroked else None)
             width += pdfmetrics.stringWidth(run, face, size)
         return (x, self.height - y - 0.78 * size, x + width, self.height - y + 0.22 * size)
 

@@ -185,6 +185,7 @@ def _traits(rng: random.Random, family: Family, sector: Sector) -> Traits:
         pension=family != "zh" and often(0.3),
         restructuring=family in ("us", "ifrs") and often(0.25),
         restricted=often(0.2),
+        statutory_reserve=family == "zh" or (family == "hk" and often(0.4)),
     )
 
 

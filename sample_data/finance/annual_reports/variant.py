@@ -177,8 +177,8 @@ class _Report:
         if switches.mixed_units:
             pen.y -= 4
             pen.paragraph(_remark(switches), switches.size - 1)
-        self._record(kind, placed, columns)
-        return pen.y > pen.height * 0.4
+        record(self.truth, switches, kind, placed, columns)
+        return bool(pen.y > pen.height * 0.4)
 
     def _account_form(self, lines: list[Line], head: Heads) -> list[Placed]:
         """Assets to the left, liabilities and equity to the right, as in the old Chinese form."""
@@ -201,32 +201,34 @@ class _Report:
         pen.y = min(low, pen.y)
         return left + right
 
-    def _record(self, kind: str, placed: list[Placed], columns: tuple[int, ...]) -> None:
-        self.truth.statements[kind] = tuple(sorted({each.place.page for each in placed}))
-        found: dict[tuple[str, str], list[tuple[Decimal, Place, bool]]] = defaultdict(list)
-        for each in placed:
-            line = each.line
-            if line.item is None or each.column >= len(columns):
-                continue
-            value = line.stated[each.column]
-            if value is None:
-                continue
-            scale = {"per_share": 1, "shares": 1 if self.switches.form.shares_in_full > 1 else self.switches.scale}
-            period = year_end(self.switches, columns[each.column]).isoformat()
-            found[line.item, period].append((value * scale.get(line.role, self.switches.scale), each.place, value == 0))
-        for (item, period), cells in found.items():
-            known = self.truth.items.setdefault(item, {}).get(period)
-            value, _, dash = cells[0]
-            if any(other != value for other, _, _ in cells) or (known and known.value not in (None, value)):
-                raise ValueError(f"{item}@{period} is stated with two values: the generator is wrong")
-            places = (*(known.places if known else ()), *(place for _, place, _ in cells))
-            self.truth.items[item][period] = Figure(value, "dash" if dash else "presented", places)
-
     def _absent(self) -> None:
         newest = self.truth.fiscal_year_end.isoformat()
         for item in _SURELY_ABSENT:
             if item not in self.truth.items and item not in self.vague:
                 self.truth.items[item] = {newest: Figure(None, "not_presented")}
+
+
+def record(truth: Truth, switches: Switches, kind: str, placed: list[Placed], columns: tuple[int, ...]) -> None:
+    """Add the figures of one printed statement to the truth; ``columns`` are the years of its first columns."""
+    truth.statements[kind] = tuple(sorted({each.place.page for each in placed}))
+    found: dict[tuple[str, str], list[tuple[Decimal, Place, bool]]] = defaultdict(list)
+    for each in placed:
+        line = each.line
+        if line.item is None or each.column >= len(columns):
+            continue
+        value = line.stated[each.column]
+        if value is None:
+            continue
+        scale = {"per_share": 1, "shares": 1 if switches.form.shares_in_full > 1 else switches.scale}
+        period = year_end(switches, columns[each.column]).isoformat()
+        found[line.item, period].append((value * scale.get(line.role, switches.scale), each.place, value == 0))
+    for (item, period), cells in found.items():
+        known = truth.items.setdefault(item, {}).get(period)
+        value, _, dash = cells[0]
+        if any(other != value for other, _, _ in cells) or (known and known.value not in (None, value)):
+            raise ValueError(f"{item}@{period} is stated with two values: the generator is wrong")
+        places = (*(known.places if known else ()), *(place for _, place, _ in cells))
+        truth.items[item][period] = Figure(value, "dash" if dash else "presented", places)
 
 
 def _with_company_columns(switches: Switches, lines: list[Line], head: Heads) -> tuple[list[Line], Heads]:
