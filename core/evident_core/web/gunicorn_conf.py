@@ -1,23 +1,18 @@
-"""Settings of gunicorn for all services.
-
-``gunicorn -c python:evident_core.web.gunicorn_conf 'evident_core.web.service:serve_all()'`` serves them.
+"""Settings of gunicorn for all services; `server` reads them, and so may ``gunicorn -c``.
 
 Each worker process keeps its own counters in a shared folder; ``/metrics`` of any worker sums them. The folder is named
-before anything imports prometheus_client, which looks for it when it is imported.
+before a worker imports prometheus_client, which looks for it when it is imported.
 """
 
 import os
 import shutil
 import tempfile
-from typing import Any
+from typing import Any, Final
 
-_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-_made = _FOLDER not in os.environ
-if _made:
-    os.environ[_FOLDER] = tempfile.mkdtemp(prefix="evident-metrics-")
+METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
-# Each server-sent event stream occupies a thread.
+# Each stream of server-sent events occupies a thread.
 worker_class = "gthread"
 threads = 16
 timeout = 60
@@ -29,6 +24,13 @@ max_requests_jitter = 1_000
 accesslog = None
 
 
+def on_starting(server: Any) -> None:
+    """Make a folder for this server's counters, unless whoever starts it names one."""
+    server.made_metrics_folder = METRICS_FOLDER not in os.environ
+    if server.made_metrics_folder:
+        os.environ[METRICS_FOLDER] = tempfile.mkdtemp(prefix="evident-metrics-")
+
+
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
     """Let go of the gauges of a worker that has ended; its counters stay in the sum."""
     from prometheus_client import multiprocess
@@ -36,7 +38,7 @@ def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
-def on_exit(server: Any) -> None:  # noqa: ARG001
+def on_exit(server: Any) -> None:
     """Remove the folder of counters if it was made here."""
-    if _made:
-        shutil.rmtree(os.environ[_FOLDER], ignore_errors=True)
+    if server.made_metrics_folder:
+        shutil.rmtree(os.environ.pop(METRICS_FOLDER), ignore_errors=True)

@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from evident_core import __version__
 from evident_core.errors import EvidentError
 from evident_core.services import Vertical, installed
-from evident_core.settings import MIB, Settings, load
+from evident_core.settings import MIB, Settings
 from evident_core.web import docs, i18n, logs, openapi
 from evident_core.web.audit import Audit
 from evident_core.web.auth import SESSION_KEY, Keys, guard, refuse_open_doors
@@ -84,13 +84,6 @@ def create_landing(settings: Settings, services: Mapping[str, Vertical] | None =
         app.wsgi_app, {f"/{name}": service.wsgi_app for name, service in mounted.items()}
     )
     return app
-
-
-def serve_all() -> Flask:
-    """The landing app under the settings of file and environment: what ``gunicorn`` is pointed at."""
-    settings = load()
-    logs.configure(settings.web.log_level)
-    return create_landing(settings)
 
 
 def _entry(vertical: Vertical, *, ready: bool, reason: EvidentError | None) -> dict[str, object]:
