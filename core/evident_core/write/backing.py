@@ -15,6 +15,7 @@ _AFTER_MOMENT = {
     "en": re.compile(r" ?\(?(?:, )?(?:in|at|for|as of|on|at the end of|for the year ended)? ?(?:fiscal )?"),
     "zh": re.compile(r"(?:末|底)?(?:的|为)?"),
 }
+_YEAR = re.compile(r"(19|20)\d\d")
 _SAME_PERIOD = timedelta(days=7)
 """A 52/53-week year named 2015 may end in the first days of January 2016."""
 
@@ -44,7 +45,11 @@ class Evidence:
         words = {value for pole in self.vocabulary.poles for value in pole.values}
         values = {fact.value for fact in self.facts.values() if isinstance(fact.value, str)}
         values |= {fact.subject for fact in self.facts.values() if fact.subject}
-        return frozenset(value for value in values if value.strip() and value not in words and _day(value) is None)
+        return frozenset(
+            value
+            for value in values
+            if value.strip() and value not in words and _day(value) is None and not _YEAR.fullmatch(value)
+        )
 
     @cached_property
     def quotable(self) -> tuple[str, ...]:
@@ -52,6 +57,7 @@ class Evidence:
         texts = {fact.value for fact in self.facts.values() if isinstance(fact.value, str)}
         for fact in self.facts.values():
             texts |= {source.where.quote for source in fact.sources if isinstance(source.where, PageBox | Element)}
+        texts |= {fact.subject for fact in self.facts.values() if fact.subject}
         return tuple(fold(text) for text in texts if text)
 
     @cached_property
@@ -111,8 +117,10 @@ class Evidence:
     def placed(self, mention: Mention, reading: Reading) -> list[Fact]:
         """Of the facts that a number states, those that the text's names and years around it allow."""
         facts = self.stating(mention)
-        if (moment := _moment_of(mention, reading)) and any(fact.period for fact in facts):
-            facts = [fact for fact in facts if fact.period and _agrees(moment, fact)]
+        if (moment := _moment_of(mention, reading)) and any(
+            fact.period or _YEAR.fullmatch(fact.subject or "") for fact in facts
+        ):
+            facts = [fact for fact in facts if _agrees(moment, fact)]
         if self._after_prior_cue(mention, reading):
             facts = [fact for fact in facts if not self._latest(fact)]
         labels = [(each, {token.key for token in each.tokens}) for each in reading.of("label")]
@@ -168,6 +176,8 @@ class Evidence:
                 return self._sign_of(pole, mention, reading)
             case "threshold":
                 return self._beyond(pole)
+            case "range":
+                return self._between(mention, reading)
             case "severity":
                 return any(claim.severity in pole.values for claim in self.claims)
         return any(fact.value in pole.values or fact.subject in pole.values for fact in self.facts.values())
@@ -236,6 +246,15 @@ class Evidence:
         limited = any(fact.id in self._limits for fact in self.stating(right[0]))
         return _direction(left[-1] - right[0].quantity.value, Decimal(0)) or None if limited else None
 
+    def _between(self, mention: Mention, reading: Reading) -> bool:
+        """Whether the number before the word lies between the two after it, which are limits."""
+        numbers = [each for each in reading.of("quantity") if each.quantity]
+        before = [each for each in numbers if each.end <= mention.start][-1:]
+        after = [each for each in numbers if each.start >= mention.end][:2]
+        values = [each.quantity.value for each in (*after[:1], *before, *after[1:]) if each.quantity]
+        limited = all(any(fact.id in self._limits for fact in self.stating(each)) for each in after)
+        return len(values) == 3 and limited and values == sorted(values)
+
     def _beyond(self, pole: Pole) -> bool:
         for claim in self.claims:
             held = [self.facts[each] for each in claim.facts.values() if isinstance(self.facts[each].value, Decimal)]
@@ -262,7 +281,7 @@ class Evidence:
                 return mention.text in (fact.value, fact.subject)
             case "label":
                 return self._label(fact) in {token.key for token in mention.tokens}
-        return isinstance(fact.value, str)
+        return isinstance(fact.value, str) or fact.subject is not None
 
 
 def _axes(mention: Mention) -> set[str]:
@@ -282,10 +301,10 @@ def _day(text: str | None) -> date | None:
 
 
 def _agrees(moment: Moment, fact: Fact) -> bool:
-    for text in (fact.period, fact.value if isinstance(fact.value, str) else None):
+    for text in (fact.period, fact.subject, fact.value if isinstance(fact.value, str) else None):
         day = _day(text)
         if day is None:
-            if text and re.fullmatch(r"(19|20)\d\d", text) and moment == Moment(int(text)):
+            if text and _YEAR.fullmatch(text) and moment == Moment(int(text)):
                 return True
         elif moment.month is None:
             if moment.year in (day.year, (day - _SAME_PERIOD).year):

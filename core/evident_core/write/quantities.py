@@ -35,7 +35,8 @@ def quantity(value: Decimal, unit: str, language: Language, *, style: str = "", 
         return f"{sign}{symbol}{number}{scale}" if language == "en" else f"{sign}{number}{scale}{symbol}"
     if unit in ("1", "") and size >= 100_000:
         return sign + "".join(_scaled(size, language, finer, floor=0))
-    decimals = 0 if style == "integer" else _decimals(size, unit) + finer
+    printed = max(style == "times", -int(value.as_tuple().exponent))  # a limit of 70 is not 70.0
+    decimals = 0 if style == "integer" else min(printed, _decimals(size, style or unit) + finer)
     number = _fixed(size, decimals)
     suffixes = table["unit"].get("times" if style == "times" else unit)
     if suffixes is None:
@@ -60,7 +61,8 @@ def year(day: date, language: Language) -> str:
 def _scaled(size: Decimal, language: Language, finer: int, floor: int) -> tuple[str, str]:
     for power, word in _printing()["scale"][language]:
         shown = size / Decimal(power)
-        digits = max(0, _SIGNIFICANT - max(1, shown.adjusted() + 1)) + finer
+        least = 1 if word in (" billion", " trillion") else 0
+        digits = max(least, _SIGNIFICANT - max(1, shown.adjusted() + 1)) + finer
         if shown.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP) >= 1:
             return _fixed(shown, digits), word
     whole = size == size.to_integral_value() and (size >= 1000 or size == 0)
@@ -76,7 +78,9 @@ def _decimals(size: Decimal, unit: str) -> int:
         case "d" | "mo" | "a":
             return 0 if size >= 10 or size == size.to_integral_value() else 1
         case "mm" | "cm" | "[hnsf'U]":
-            return max(0, min(2, -int(size.normalize().as_tuple().exponent)))  # as measured
+            return 2
+        case "times":
+            return 1 if size >= 1 else 2
     return 1 if size >= 100 else 2 if size >= Decimal("0.1") or size == 0 else 3
 
 

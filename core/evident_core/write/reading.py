@@ -12,6 +12,10 @@ from decimal import Decimal
 from evident_core.evidence import Language
 from evident_core.write.vocabulary import Token, Unit, Vocabulary
 
+HAN_RUN = re.compile(r"[㐀-鿿豈-﫿]+")
+LATIN = re.compile(r"[A-Za-zÀ-ɏ][A-Za-zÀ-ɏ'’&-]*")
+_FIRST = frozenset(("label", "neutral", "unassessed"))
+_THEN = frozenset(("pole", "negation", "prior"))
 MASK = "\0"
 _DASHES = "-−–"
 _FOLD = str.maketrans({"“": "'", "”": "'", '"': "'", "‘": "'", "’": "'", "「": "'", "」": "'", "『": "'", "』": "'"})
@@ -106,7 +110,7 @@ _HAN_FRACTION = re.compile(
     f"([{''.join((*_HAN_DIGITS, *_HAN_POWERS))}]+|百)分之([\\d.]+|[{''.join((*_HAN_DIGITS, *_HAN_POWERS))}点]+)"
 )
 _HAN_MULTIPLES = {"翻番": "2", "翻倍": "2", "一半": "0.5", "半数": "0.5", "腰斩": "0.5"}
-_BOUNDARY = re.compile(r"[;；。!！?？]|\.(?=\s|$)")
+_BOUNDARY = re.compile(r"[;；。!！?？：]|:(?=\s)|\.(?=\s|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,15 +177,19 @@ def read(text: str, language: Language, vocabulary: Vocabulary, names: Iterable[
     for name in sorted(set(names), key=len, reverse=True):
         for start, end in _occurrences(name, reading.rest):
             reading.take("name", start, end)
-    # Labels first: what they contain ("10-year notes", "net loss") is no statement of its own.
-    known = list(vocabulary.phrases[language].find(reading.rest))
-    for start, end, tokens in known:
-        if MASK not in reading.rest[start:end]:
-            reading.take(tokens[0].kind, start, end, tokens=tokens)
+    # Labels before numbers ("debt due within one year"), numbers with their units before words ("5 US dollars").
+    _take_known(reading, vocabulary, _FIRST)
     _take_moments(reading)
     _take_quantities(reading, vocabulary)
+    _take_known(reading, vocabulary, _THEN)
     reading.mentions.sort(key=lambda mention: mention.start)
     return reading
+
+
+def _take_known(reading: Reading, vocabulary: Vocabulary, kinds: frozenset[str]) -> None:
+    for start, end, tokens in vocabulary.phrases[reading.language].find(reading.rest):
+        if tokens[0].kind in kinds:
+            reading.take(tokens[0].kind, start, end, tokens=tokens)
 
 
 def _occurrences(name: str, text: str) -> Iterator[tuple[int, int]]:
@@ -299,9 +307,9 @@ def _sign(text: str, numeral: int, start: int, end: int) -> tuple[bool, int, int
         return True, start, end
     if text[start - 1 : start] == "(" and text[end : end + 1] == ")":
         return True, start - 1, end + 1
-    if text[start - 1 : start] in tuple(_DASHES) and not (
-        start > 1 and (text[start - 2].isalnum() or text[start - 2] == MASK)
-    ):
+    dash, left = text[start - 1 : start], text[start - 2 : start - 1]
+    hyphen = dash != "−" and (left == MASK or (left.isascii() and left.isalnum()))
+    if dash and dash in _DASHES and not hyphen:
         return True, start - 1, end
     for word in ("minus ", "负"):
         if text[:start].lower().endswith(word):
@@ -364,3 +372,10 @@ def _han_quantum(text: str) -> Decimal:
 def fold(text: str) -> str:
     """A quotation without what printing adds: white space and the shapes of quotation marks."""
     return re.sub(r"\s+", "", text.translate(_FOLD))
+
+
+def lexicon(texts: Iterable[str], language: Language, vocabulary: Vocabulary) -> frozenset[str]:
+    """The plain words of given texts, as ``Vocabulary.with_lexicon`` takes them: Latin ones, and runs of Chinese."""
+    rests = [read(text, language, vocabulary).rest for text in texts]
+    runs = [run for rest in rests for run in HAN_RUN.findall(rest)] if language == "zh" else []
+    return frozenset((*runs, *(word for rest in rests for word in LATIN.findall(rest))))

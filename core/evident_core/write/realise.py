@@ -1,9 +1,10 @@
 """Plans become text: each phrase is filled from the facts of its claims, and notes which characters state which fact.
 
 Filters of a slot: ``label`` the fact's name; ``year``, ``date`` and ``when`` ("in 2018", "at the end of 2018") of its
-period, ``then`` the year before; ``text`` and ``quote`` its text, plain or in quotation marks, ``name`` its text or its
-subject; ``word:TABLE`` a word by its text; ``abs`` its magnitude, ``number`` only if it is one, ``times`` and
-``integer`` a style of it; ``was`` the verb that agrees with its label (English).
+period, ``then`` the year before; ``text`` and ``quote`` its text, plain or in quotation marks, ``cited`` its subject
+so, ``name`` its text or its subject; ``word:TABLE`` and ``about:TABLE`` a word by its text or its subject; ``abs`` its
+magnitude, ``number`` only if it is one, ``times`` and ``integer`` a style of it; ``was`` the verb that agrees with its
+label (English).
 """
 
 import re
@@ -115,12 +116,22 @@ class _Writer:
                 return (str(fact.value), fact) if isinstance(fact.value, str) else (str(fact.subject), None)
             case "quote":
                 return f"“{excerpt(str(fact.value))}”", fact
+            case "about":
+                return self._subject(fact, table), None
+            case "cited":
+                return f"“{excerpt(str(fact.subject))}”", fact
             case "word":
                 word = self.phrasebook.words[table].get(str(fact.value))
                 return (word[self.language] if word else str(fact.value)), fact
         number = abs(fact.number) if "abs" in filters else fact.number
         style = next((each for each in filters if each in ("times", "integer")), self.phrasebook.styles.get(fact.name))
         return quantity(number, fact.unit or "1", self.language, style=style or "", finer=self.finer), fact
+
+    def _subject(self, fact: Fact, table: str) -> str:
+        subject = str(fact.subject)
+        if word := self.phrasebook.words[table].get(subject):
+            return word[self.language]
+        return f"{subject}年" if self.language == "zh" and re.fullmatch(r"(19|20)\d\d", subject) else subject
 
     def _label(self, fact: Fact) -> Label:
         return self.phrasebook.label(fact.name)
@@ -132,12 +143,16 @@ def _is_number(fact: Fact | None) -> TypeGuard[Fact]:
 
 def _has(roles: Mapping[str, Fact], slot: Slot) -> bool:
     fact = roles.get(slot.role)
-    return fact is not None and fact.value is not None and ("number" not in slot.filters or _is_number(fact))
+    if fact is None or fact.value is None:
+        return False
+    if any(each.startswith(("about:", "cited")) for each in slot.filters):
+        return fact.subject is not None
+    return "number" not in slot.filters or _is_number(fact)
 
 
 def excerpt(text: str) -> str:
     """A passage short enough to quote: whole words, an ellipsis where it goes on, inner quotation marks single."""
-    text = re.sub(r"\s+", " ", text).strip()
+    text = re.sub(r" (?=[,.;:])", "", re.sub(r"\s+", " ", text)).strip()
     limit = LONGEST_QUOTE["zh" if len(_HAN.findall(text)) * 3 > len(text) else "en"]
     if len(text) > limit:
         cut = text[:limit]

@@ -13,13 +13,11 @@ from evident_core.errors import Unverified
 from evident_core.evidence import Claim, Fact, Language, Polarity, Report, Sentence
 from evident_core.write.backing import Evidence
 from evident_core.write.bilingual import differences
-from evident_core.write.reading import Mention, Reading, fold, read
+from evident_core.write.reading import HAN_RUN, LATIN, Mention, Reading, fold, read
 from evident_core.write.vocabulary import LANGUAGES, Vocabulary
 
 _HAN = re.compile(r"[㐀-鿿豈-﫿]")
-_HAN_RUN = re.compile(r"[㐀-鿿豈-﫿]+")
 _CJK_SIGNS = re.compile(r"[，。；：、！？（）【】《》]")
-_LATIN = re.compile(r"[A-Za-zÀ-ɏ][A-Za-zÀ-ɏ'’&-]*")
 _ORGANISATION = re.compile(r"(?<![㐀-鿿])[㐀-鿿]{2,}?(?:公司|集团|银行|事务所|大学|医院)")
 
 
@@ -155,10 +153,10 @@ def _words(reading: Reading, vocabulary: Vocabulary) -> Problems:
         return
     if not _HAN.search(reading.text):
         yield "language", reading.text, "a Chinese sentence without a Chinese word."
-    for word in _LATIN.finditer(rest):
+    for word in LATIN.finditer(rest):
         if len(word[0]) > 1 and (lexicon is None or word[0] not in lexicon):
             yield "language", word[0], "a foreign word in a Chinese sentence that no fact of its claims contains."
-    for run in _HAN_RUN.finditer(rest):
+    for run in HAN_RUN.finditer(rest):
         if lexicon is not None and not _made_of(run[0], lexicon):
             yield "word", run[0], "not of the words that this service writes; a name must be a fact of its claims."
         elif lexicon is None and (name := _ORGANISATION.search(run[0])):
@@ -167,7 +165,7 @@ def _words(reading: Reading, vocabulary: Vocabulary) -> Problems:
 
 def _latin(reading: Reading, lexicon: frozenset[str] | None) -> Problems:
     first = True
-    for word in _LATIN.finditer(reading.rest):
+    for word in LATIN.finditer(reading.rest):
         opening = first or re.search(r"[.!?:]\s*$", reading.rest[: word.start()]) is not None
         first = False
         if lexicon is None:
