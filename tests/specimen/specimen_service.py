@@ -1,5 +1,6 @@
 """A small service that uses every piece of the frame; the tests of the frame look at it."""
 
+import time
 from pathlib import Path
 
 from evident_core.errors import (
@@ -12,12 +13,16 @@ from evident_core.errors import (
     UnsupportedMedia,
 )
 from evident_core.evidence import Language
+from evident_core.progress import OnProgress, Progress
 from evident_core.services import Vertical
 from evident_core.settings import Settings
 from evident_core.web.frame import current_frame
+from evident_core.web.job_routes import job_routes
+from evident_core.web.jobs import Task
 from evident_core.web.openapi import operation
 from evident_core.web.probes import Check
 from evident_core.web.service import create_service
+from evident_core.work import Work
 from flask import Blueprint, Flask, render_template, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, Field
@@ -35,6 +40,21 @@ specimen = Vertical(
     app="",
     cli="",
 )
+
+
+def read(work: Work, *, on_progress: OnProgress) -> bytes:
+    """A job that takes its time, and refuses what begins like no PDF."""
+    data = work.inputs[0].path.read_bytes()
+    if not data.startswith(b"%PDF"):
+        raise UnsupportedMedia("This file begins like no PDF; send the annual report as a PDF.")
+    for stage in ("ingest", "perceive", "assess", "write"):
+        for done in range(4):
+            on_progress(Progress(stage=stage, done=done, total=4))
+            time.sleep(0.15)
+    return b"{}"
+
+
+TASK = Task(service="specimen", version="1", run="specimen_service:read")
 
 
 class Wish(BaseModel):
@@ -77,6 +97,11 @@ def routes() -> Blueprint:
     @blueprint.get("/report")
     def report() -> str:
         return render_template("specimen_report.html", sizes=PAGE_SIZES)
+
+    @blueprint.get("/working/<job_id>")
+    def working(job_id: str) -> str:
+        job = current_frame().jobs.get(job_id, current_frame().caller.id)
+        return render_template("specimen_working.html", job=job)
 
     @blueprint.get("/pages/<int:number>.svg")
     @operation("A page as a picture", returns="image/svg+xml", tag="Pages")
@@ -137,7 +162,11 @@ def not_there() -> None:
 
 def create(settings: Settings, checks: dict[str, Check] | None = None, *blueprints: Blueprint) -> Flask:
     return create_service(
-        specimen, settings, blueprints=(routes(), *blueprints), texts=(FOLDER / "texts.toml",), checks=checks
+        specimen,
+        settings,
+        blueprints=(routes(), job_routes(TASK), *blueprints),
+        texts=(FOLDER / "texts.toml",),
+        checks=checks,
     )
 
 
