@@ -52,7 +52,7 @@ _SURELY_ABSENT = (
     "notes_receivable", "contract_assets", "operating_lease_assets", "share_repurchases", "net_income_noncontrolling",
     "taxes_and_surcharges", "dividends_paid", "surplus_reserve", "restricted_cash", "cost_of_revenue",
 )  # fmt: skip
-_WRITERS = {"balance_sheet": balance_sheet, "income_statement": income_statement, "cash_flow": cash_flow}
+WRITERS = {"balance_sheet": balance_sheet, "income_statement": income_statement, "cash_flow": cash_flow}
 
 
 def make_variant(seed: int, switches: Switches | None = None) -> tuple[bytes, Truth]:
@@ -106,7 +106,7 @@ class _Report:
             room = self._statement(kinds[short], fresh=not (switches.two_on_page and room), first=index == 0)
         for kind in switches.after:
             add_lookalike(kind, pen, switches, self.company, self.rng)
-        self._absent()
+        absent(self.truth, self.vague)
         return pen.finish(), self.truth
 
     def _cover(self) -> None:
@@ -140,7 +140,7 @@ class _Report:
         switches, pen, rng = self.switches, self.pen, self.rng
         years = self.company.years[:2] if kind == "balance_sheet" else self.company.years
         sheet = Sheet(self.company.books, years, switches.family, rng, self.company.name, switches.decimals)
-        _WRITERS[kind](sheet, switches.traits, switches.form)
+        WRITERS[kind](sheet, switches.traits, switches.form)
         self.vague |= sheet.vague
         if switches.note_column:
             sheet.note(0.7, {"us": "{}", "ifrs": "{}", "zh": "七、{}", "hk": "{}"}[switches.family])
@@ -201,11 +201,13 @@ class _Report:
         pen.y = min(low, pen.y)
         return left + right
 
-    def _absent(self) -> None:
-        newest = self.truth.fiscal_year_end.isoformat()
-        for item in _SURELY_ABSENT:
-            if item not in self.truth.items and item not in self.vague:
-                self.truth.items[item] = {newest: Figure(None, "not_presented")}
+
+def absent(truth: Truth, vague: set[str]) -> None:
+    """Add to the truth what no line of the statements states, and nothing in them could be taken for."""
+    newest = truth.fiscal_year_end.isoformat()
+    for item in _SURELY_ABSENT:
+        if item not in truth.items and item not in vague:
+            truth.items[item] = {newest: Figure(None, "not_presented")}
 
 
 def record(truth: Truth, switches: Switches, kind: str, placed: list[Placed], columns: tuple[int, ...]) -> None:

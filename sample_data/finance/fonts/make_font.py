@@ -28,7 +28,7 @@ NAMES = {
 
 def characters() -> str:
     """All characters in the texts of the samples, and printable ASCII."""
-    sources = [*HERE.parent.rglob("*.py"), *HERE.parent.rglob("*.toml")]
+    sources = [*HERE.parent.rglob("*.py"), *HERE.parent.rglob("*.toml"), *HERE.parent.rglob("*.txt")]
     texts = "".join(path.read_text("utf-8") for path in sources)
     return "".join(sorted({c for c in texts + "０１２３４５６７８９，．－（）" if c >= " "}))
 
