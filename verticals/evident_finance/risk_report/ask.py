@@ -21,7 +21,7 @@ from evident_finance.risk_report.assess.ledger import Ledger
 from evident_finance.risk_report.perceive.labels import key
 from evident_finance.risk_report.schema import Facts
 
-_LONGEST = 500
+_LONGEST = 2000
 _WORDS = (
     (r"\b(?:divided by|over|per)\b|除以", "/"),
     (r"\b(?:times|multiplied by)\b|乘以", "*"),
@@ -147,9 +147,7 @@ def _tokens(text: str) -> Iterator[_Token]:
             yield _Token("name", _names()[_fold(name)])
         elif match := re.match(r"(?P<f>[a-z_]+)\s*\(", text):
             function, text = match["f"], text[match.end() - 1 :]
-            yield _Token(
-                "function" if function in FUNCTIONS else "name", function if function in FUNCTIONS else _name(function)
-            )
+            yield _Token("function", function) if function in FUNCTIONS else _Token("name", _name(function))
         elif match := re.match(r"@\s*(\d{4}(?:-\d\d-\d\d)?)", text):
             yield _Token("at", match[1])
             text = text[match.end() :]
@@ -188,12 +186,8 @@ def _name(words: str) -> str:
         if any(re.fullmatch(pattern, printed) for pattern in patterns if ">" not in pattern):
             return name
     near = get_close_matches(_fold(words), _names(), n=3, cutoff=0.6)
-    hint = (
-        f"; did you mean {' or '.join(repr(each) for each in near)}?"
-        if near
-        else "; items and ratios are listed by name."
-    )
-    raise InvalidInput(f"{words!r} is not an item or ratio of this report{hint}", name=words, nearest=near)
+    hint = f"did you mean {' or '.join(repr(each) for each in near)}?" if near else "use the names that it prints."
+    raise InvalidInput(f"{words!r} is not an item or ratio of the report; {hint}", name=words, nearest=near)
 
 
 def _with_years(tokens: list[_Token]) -> list[_Token]:
@@ -209,16 +203,14 @@ def _with_years(tokens: list[_Token]) -> list[_Token]:
         elif token.kind == "growth" and last and last.kind == "name":
             joined[-1] = _Token("name", f"{last.text}.change", last.at)
         elif token.kind == "growth":
-            raise InvalidInput(
-                f"{token.text!r} stands after the item that it is asked of, as in 'revenue growth 2018'."
-            )
+            raise InvalidInput(f"{token.text!r} stands after the item it is asked of, as in 'revenue growth 2018'.")
         else:
             joined.append(token)
     return joined
 
 
 def _fold(name: str) -> str:
-    return re.sub(r"\s+", " ", name.lower().replace("_", " ").replace("'", "'")).strip()
+    return re.sub(r"\s+", " ", name.lower().replace("_", " ")).strip()
 
 
 @cache
@@ -227,9 +219,8 @@ def _names() -> dict[str, str]:
     aliases: dict[str, list[str]] = tomllib.loads((catalogue.DATA / "aliases.toml").read_text(encoding="utf-8"))
     found: dict[str, str] = {}
     for name, label in catalogue.labels().items():
-        if name in catalogue.items() or name in catalogue.measures():
-            for each in (name, label["en"], label["zh"], *aliases.get(name, ())):
-                found.setdefault(_fold(unicodedata.normalize("NFKC", each)), name)
+        for each in (name, label["en"], label["zh"], *aliases.get(name, ())):
+            found.setdefault(_fold(unicodedata.normalize("NFKC", each)), name)
     return found
 
 

@@ -68,6 +68,8 @@ class Rule(Frozen):
 
     Attributes:
         each: The facts it is tried on one by one (``check.*``: whose names begin so), called ``each`` in ``when``.
+        newest: Only facts of the newest period.
+        noted: Only facts whose note begins so.
         stated: Only facts whose passage states (true) or denies (false) its topic's finding.
         roles: Role to the expression that names its fact; ``$`` is the fact of ``each``.
         severe: A higher severity where its expression is true too; the last true one counts.
@@ -92,6 +94,8 @@ class Rule(Frozen):
     likelihood: int = Field(default=0, ge=0, le=5)
     impact: int = Field(default=0, ge=0, le=5)
     mitigates: str | None = None
+    newest: bool = False
+    noted: str = ""
     stated: bool | None = None
     severity_of_passage: bool = False
     least_for_swot: Severity = Severity.NONE
@@ -104,6 +108,7 @@ class Trend(Frozen):
     name: str
     topic: str
     better: Literal["higher", "lower", ""] = ""
+    only_for: tuple[str, ...] = ()
 
 
 class Risk(Frozen):

@@ -11,6 +11,7 @@
     indicator(net_income > 0)                        1 or 0
     change(revenue)                                  x / prior(x) - 1, refused where prior(x) is not positive
     present(deposits) and not present(inventories)   comparisons, and / or / not
+    currency(total_assets) == "CNY"                  the unit of an amount
     matches(filing.company, "bank|银行")              a regular expression in a text fact, whatever the case
 
 An amount of money is never added to a pure number or to another currency, and never multiplied by money.
@@ -341,6 +342,10 @@ class _Evaluation:
         found = re.search(str(pattern.value), str(of.value), re.IGNORECASE) is not None
         return Value(found, PURE, of.facts, f"matches({of.text}, {pattern.text})")
 
+    def currency(self, arguments: list[Tree[Token]], period: str | None) -> Value:
+        of = self.at(arguments[0], period)
+        return Value(of.unit, PURE, of.facts, f"currency({of.text})")
+
     def absolute(self, arguments: list[Tree[Token]], period: str | None) -> Value:
         of = self.at(arguments[0], period)
         return Value(abs(of.number), of.unit, of.facts, f"abs({of.text})", 9, of.notes)
@@ -374,6 +379,7 @@ Function = Callable[[_Evaluation, list[Tree[Token]], str | None], Value]
 FUNCTIONS: dict[str, tuple[Function, int]] = {
     "abs": (_Evaluation.absolute, 1),
     "average": (_Evaluation.average, 1),
+    "currency": (_Evaluation.currency, 1),
     "change": (_Evaluation.change, 1),
     "exp": (_Evaluation.exponential, 1),
     "first_of": (_Evaluation.first_of, 0),

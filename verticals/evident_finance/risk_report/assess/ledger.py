@@ -199,7 +199,7 @@ class Ledger:
 
     def _refuse(self, measure: Measure, period: str) -> None:
         if measure.name in self.form.refuses:
-            raise Refused(f"{self.label(measure.name)} does not apply: {self.form.reason['en']}")
+            raise Refused(self.form.reason["en"])
         if measure.only_for and self.form.key not in measure.only_for:
             raise Refused(f"{self.label(measure.name)} is for the form {' or '.join(measure.only_for)}")
         if self.altman is not None and self.set_aside(measure.name):

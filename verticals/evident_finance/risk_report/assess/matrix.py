@@ -10,7 +10,7 @@ from evident_finance.risk_report.assess import catalogue
 from evident_finance.risk_report.assess.rules import GRAVITY, Finding
 from evident_finance.risk_report.schema import Facts
 
-_IMPACT = {Severity.NONE: 1, Severity.LOW: 2, Severity.MEDIUM: 3, Severity.HIGH: 4, Severity.CRITICAL: 5}
+_IMPACT = {Severity.NONE: 1, Severity.LOW: 2, Severity.MEDIUM: 3, Severity.HIGH: 4, Severity.CRITICAL: 4}
 _RATING = ((15, Severity.CRITICAL), (10, Severity.HIGH), (5, Severity.MEDIUM), (0, Severity.LOW))
 _MANY = 3
 _EVIDENCE = 6
@@ -22,14 +22,14 @@ class Row:
 
     likelihood: int = 0
     impact: int = 0
-    speaking: int = 0
-    mitigating: int = 0
+    speaking: set[str] = field(default_factory=set)
+    mitigating: set[str] = field(default_factory=set)
     evidence: list[str] = field(default_factory=list)
 
     @property
     def rated(self) -> tuple[int, int]:
         """Likelihood and impact, 1 to 5 each."""
-        likelihood = self.likelihood + (self.speaking >= _MANY) - self.mitigating
+        likelihood = self.likelihood + (len(self.speaking) >= _MANY) - bool(self.mitigating)
         return min(5, max(1, likelihood)), min(5, max(1, self.impact))
 
 
@@ -56,17 +56,15 @@ def matrix(findings: Iterable[Finding], facts: Facts) -> Iterator[tuple[Claim, t
 
 def _weigh(findings: Iterable[Finding], facts: Facts) -> dict[str, Row]:
     rows = {key: Row() for key in catalogue.risks()}
-    mitigated: set[tuple[str, str]] = set()
     for claim, rule in ((finding.claim, finding.rule) for finding in findings):
-        if rule.mitigates and (rule.mitigates, rule.id) not in mitigated:
-            mitigated.add((rule.mitigates, rule.id))
-            rows[rule.mitigates].mitigating += 1
+        if rule.mitigates:
+            rows[rule.mitigates].mitigating.add(rule.id)
         if rule.risk:
             row = rows[rule.risk]
             row.likelihood = max(row.likelihood, rule.likelihood)
             # A finding that turned out graver than its rule's own severity weighs one step more.
             row.impact = max(row.impact, rule.impact + (GRAVITY.index(claim.severity) > GRAVITY.index(rule.severity)))
-            row.speaking += 1
+            row.speaking.add(rule.id)
             _cite(row, claim.facts.values())
     for fact in facts.named("risk.severity"):
         if fact.subject in rows and isinstance(fact.value, str):
@@ -74,7 +72,7 @@ def _weigh(findings: Iterable[Finding], facts: Facts) -> dict[str, Row]:
             severity = Severity(fact.value)
             row.likelihood = max(row.likelihood, 3 if severity in (Severity.HIGH, Severity.CRITICAL) else 2)
             row.impact = max(row.impact, _IMPACT[severity])
-            row.speaking += 1
+            row.speaking.add("risk_factor")
             _cite(row, (i for s in fact.sources if isinstance(s.where, Derived) for i in s.where.fact_ids[:3]))
     return rows
 
@@ -84,8 +82,8 @@ def _cite(row: Row, fact_ids: Iterable[str]) -> None:
 
 
 def _how(row: Row) -> str:
-    many = f" + 1 ({row.speaking} speak for it)" if row.speaking >= _MANY else ""
-    less = f" - {row.mitigating} (mitigating)" if row.mitigating else ""
+    many = f" + 1 ({len(row.speaking)} rules speak for it)" if len(row.speaking) >= _MANY else ""
+    less = f" - 1 ({', '.join(sorted(row.mitigating))})" if row.mitigating else ""
     return f"the highest likelihood of what speaks for it ({row.likelihood}){many}{less}, within 1 to 5"
 
 

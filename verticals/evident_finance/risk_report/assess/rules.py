@@ -51,12 +51,13 @@ class Conclusions:
     def _facts_of(self, rule: Rule) -> Iterator[Fact]:
         wanted = rule.each or ""
         for fact in self.ledger.facts.all:
-            if fact.value is None or not (
-                fact.name == wanted or (wanted.endswith("*") and fact.name.startswith(wanted[:-1]))
-            ):
+            named = fact.name.startswith(wanted[:-1]) if wanted.endswith("*") else fact.name == wanted
+            if not named or fact.value is None or not fact.note.startswith(rule.noted):
                 continue
             denied = fact.note.startswith(Polarity.ABSENT)
-            if rule.stated is None or rule.stated is not denied:
+            if (rule.stated is None or rule.stated is not denied) and (
+                not rule.newest or fact.period == self.ledger.newest
+            ):
                 yield fact
 
     def _claim(self, rule: Rule, fact: Fact | None) -> Claim | None:
@@ -103,7 +104,7 @@ class Conclusions:
 
     def _movement(self, trend: Trend) -> Claim | None:
         ledger, newest = self.ledger, self.ledger.newest
-        if newest is None:
+        if newest is None or (trend.only_for and ledger.form.key not in trend.only_for):
             return None
         try:
             now = ledger.find(trend.name, newest)
@@ -113,7 +114,7 @@ class Conclusions:
         try:
             before = ledger.find(trend.name, ledger.before(newest))
         except CannotCompute:
-            return _claim(name, "stated", (("value", now),), trend.topic)
+            return _claim(name, "stated", (("value", now),), trend.topic) if trend.name in catalogue.items() else None
         if now.unit != before.unit or now.unit is None:
             return None
         roles = [("value", now), ("before", before)]
@@ -133,10 +134,14 @@ class Conclusions:
     # What could not be said -----------------------------------------------------------------------------------------
 
     def silences(self, said: Iterable[Claim]) -> Iterator[Claim]:
-        """Each headline measure that no claim speaks of: its value, or why there is none. Then items not presented."""
+        """Each headline measure that no claim speaks of: its value, or why there is none. Then items not presented.
+
+        Of the measures that do not apply to the company's form a topic mentions one; the facts list them all.
+        """
         newest = self.ledger.newest
         if newest is None:
             return
+        refused: set[str] = set()
         spoken = {fact_id for claim in said for fact_id in claim.facts.values()}
         for name in catalogue.headline():
             measure = catalogue.measures()[name]
@@ -146,15 +151,14 @@ class Conclusions:
             key = f"{name}@{newest}"
             if obstacle is None and key not in spoken:
                 yield _claim(f"stated.{key}", "stated", (("value", self.ledger.find(name, newest)),), measure.group)
-            elif obstacle is not None:
+            elif obstacle is not None and (name not in self.ledger.form.refuses or measure.group not in refused):
+                refused |= {measure.group} if name in self.ledger.form.refuses else set()
                 yield from self._silence(key, name, newest, obstacle)
         for name in catalogue.expected():
             fact = self.ledger.facts.get(name, newest)
             if fact is not None and fact.status is Status.NOT_PRESENTED:
                 claim_id = f"not_presented.{fact.id}"
-                yield _claim(
-                    claim_id, "item_not_presented", (("item", fact),), "data_quality", polarity=Polarity.NOT_ASSESSED
-                )
+                yield _unassessed(claim_id, "item_not_presented", (("item", fact),), "data_quality")
 
     def _silence(self, key: str, name: str, period: str, obstacle: CannotCompute) -> Iterator[Claim]:
         roles = [("measure", self.ledger.without_value(name, period, obstacle))]
@@ -170,9 +174,7 @@ class Conclusions:
             roles.append(("cause", self.ledger.find(*obstacle.cause)))
         else:
             return
-        yield _claim(
-            f"{predicate}.{key}", predicate, roles, catalogue.measures()[name].group, polarity=Polarity.NOT_ASSESSED
-        )
+        yield _unassessed(f"{predicate}.{key}", predicate, roles, catalogue.measures()[name].group)
 
     def _without_value(self, name: str, period: str | None) -> Fact:
         """The fact, read or to be added, that says that this is not in the filing."""
@@ -194,13 +196,9 @@ class Conclusions:
             if fact.value is None:
                 continue
             if any(isinstance(source.where, Correction) for source in fact.sources):
-                yield _claim(
-                    f"corrected.{fact.id}", "value_corrected", (("value", fact),), "data_quality", Severity.LOW
-                )
+                yield _about(fact, "value_corrected", Severity.LOW)
             elif fact.name in catalogue.items() and fact.period in recent and fact.confidence < _UNSURE:
-                yield _claim(
-                    f"contested.{fact.id}", "value_contested", (("value", fact),), "data_quality", Severity.MEDIUM
-                )
+                yield _about(fact, "value_contested", Severity.MEDIUM)
             if fact.name in catalogue.items() and "restated" in fact.note and fact.period in recent:
                 yield _about(fact, "value_restated", Severity.LOW)
 
