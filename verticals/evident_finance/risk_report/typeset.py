@@ -14,7 +14,9 @@ from pypdfium2 import raw
 
 _BOLD = re.compile(r"bold|black|heavy|demi|[-,]bd|[-_]b$|黑体|heiti|simhei", re.IGNORECASE)
 _ITALIC = re.compile(r"ital|obli|[-_]it?$", re.IGNORECASE)
-_NOT_INK = re.compile(r"[\s\u00ad\u0000-\u001f\ufffe\uffff]+")
+_NOT_INK = re.compile(r"[\s\u00ad\u200b\u0000-\u001f\ufffe\uffff]+")
+_BLANK = frozenset("\u00a0\u00ad\u2002\u2003\u2009\u200b\u3000\ufffe\uffff")
+_DOUBLE_F = re.compile(r"(?<=f)f")
 
 
 class Run(NamedTuple):
@@ -32,6 +34,20 @@ class Run(NamedTuple):
 def ink(text: str) -> str:
     """The characters of a text that leave ink: no spaces, line breaks, soft hyphens or control characters."""
     return _NOT_INK.sub("", text)
+
+
+def sounding(chars: Iterable[tuple[int, str]]) -> tuple[list[int], str]:
+    """The inked characters with their indices, an f after an f left out.
+
+    Where a page draws letters singly, pdfium drops the second f of "ff"; without it both spellings compare equal.
+    """
+    indices: list[int] = []
+    inked: list[str] = []
+    for index, char in chars:
+        if char > " " and char not in _BLANK and not (char == "f" and inked and inked[-1] == "f"):
+            indices.append(index)
+            inked.append(char)
+    return indices, "".join(inked)
 
 
 def runs(document: pypdfium2.PdfDocument, page: int) -> tuple[Run, ...]:
@@ -58,8 +74,7 @@ class _TextPage:
         self._page = document[page - 1]
         self._text = self._page.get_textpage()
         self._chars = [chr(raw.FPDFText_GetUnicode(self._text.raw, i)) for i in range(self._text.count_chars())]
-        self._inked = [i for i, char in enumerate(self._chars) if ink(char)]
-        self._ink = "".join(self._chars[i] for i in self._inked)
+        self._inked, self._ink = sounding(enumerate(self._chars))
 
     def __enter__(self) -> "_TextPage":
         return self
@@ -69,7 +84,7 @@ class _TextPage:
         self._page.close()
 
     def box(self, text: str) -> BBox | None:
-        wanted = ink(text)
+        wanted = _DOUBLE_F.sub("", ink(text))
         start = self._ink.find(wanted) if wanted else -1
         if start < 0:
             return None

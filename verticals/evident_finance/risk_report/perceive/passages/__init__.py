@@ -14,6 +14,11 @@ One public function, ``read_passages``. The vocabulary of its facts (topics, cue
 ``auditor.opinion``                       "unqualified", "unqualified with emphasis", "qualified", "adverse",
                                           "disclaimer".
 ``auditor.name``, ``auditor.since``       The firm as it signs; the year since when.
+``concentration.customer_share#<n>``      Percent (unit "%") of revenue with the customers that ``subject`` names;
+                                          ``concentration.supplier_share#<n>``: of purchases.
+``debt_maturity@<year end>``              What falls due in that (fiscal) year; ``debt_maturity.thereafter``: later.
+``segment.name#<n>``                      A reportable segment's name; ``segment.revenue#<n>``: its revenue in the
+                                          fiscal year, where a table states it (``subject`` is the name).
 ``risk.<category>.factors``               Derived: how many factors state a risk of that category (unit "1").
 ``risk.<category>.severity``              Derived: the worst of their severities ("low" to "critical").
 ========================================  ==============================================================================
@@ -32,31 +37,40 @@ import re
 from evident_core.evidence import Fact, Polarity, Severity, Status
 
 from evident_finance.risk_report.ingest import Filing
-from evident_finance.risk_report.perceive.passages import audit, findings, risk_factors
+from evident_finance.risk_report.perceive.passages import audit, findings, risk_factors, schedules, segments, shares
 from evident_finance.risk_report.perceive.passages.cite import cite
 from evident_finance.risk_report.perceive.passages.prose import Prose
-from evident_finance.risk_report.perceive.passages.topics import vocabulary
 
 __all__ = ["polarity", "read_passages", "severity"]
 
+_SENTENCES = (
+    "going_concern",
+    "internal_control",
+    "litigation",
+    "covenants",
+    "concentration",
+    "related_parties",
+    "impairment",
+    "subsequent_events",
+    "injected_text",
+)
 _TYPED = ("going_concern.doubt", "internal_control.effective", "auditor.opinion", "auditor.name")
 
 
 def read_passages(filing: Filing) -> tuple[Fact, ...]:
     """All that the text of a filing says on the topics of ``data/topics.toml``, as facts with page and box."""
     prose = Prose(filing.texts, filing.language)
-    year = next(
-        (str(fact.value)[:4] for fact in filing.facts if fact.name == "filing.fiscal_year_end" and fact.value), None
+    year_end = next(
+        (str(fact.value) for fact in filing.facts if fact.name == "filing.fiscal_year_end" and fact.value), None
     )
+    year = year_end[:4] if year_end else None
     drafts = [
         *risk_factors.drafts(risk_factors.risk_factors(filing, prose)),
         *audit.drafts(filing, prose),
-        *(
-            draft
-            for key in vocabulary().topic
-            if vocabulary().topic[key].cue
-            for draft in findings.drafts(prose, key, year)
-        ),
+        *(draft for key in _SENTENCES for draft in findings.drafts(prose, key, year)),
+        *shares.drafts(prose, year_end),
+        *schedules.debt_maturities(prose, filing.facts),
+        *segments.drafts(prose, filing.facts),
     ]
     facts = cite(filing, prose, drafts)
     known = {fact.id for fact in facts}

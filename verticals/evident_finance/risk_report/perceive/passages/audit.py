@@ -13,8 +13,7 @@ from evident_finance.risk_report.perceive.passages.topics import vocabulary
 
 _REPORT = 24_000
 _ZH_MATTER = re.compile(
-    r"^ ?(?:[(（][一二三四五六七八九十\d]{1,2}[)）]|[1-9一二三四五六七八九十] ?[、.．])(?! ?\d)"
-    r" ?(?P<title>[^。；;]{2,40}?) *$"
+    r"^ ?(?P<number>\(?[一二三四五六七八九十\d]{1,2} ?[).、])(?! ?\d) ?(?P<title>[^。；;]{2,40}?) *$"
 )
 
 
@@ -89,7 +88,14 @@ def _matters(filing: Filing, prose: Prose) -> Iterator[Span]:
             break
     if prose.language == "zh":
         lines = [(line, _ZH_MATTER.search(prose.plain[line.start : line.end])) for line in prose.lines(region)]
-        spans = [Span(line.start + m.start("title"), line.start + m.end("title")) for line, m in lines if m]
+        titled = [(line, match) for line, match in lines if match]
+        # Matters share one form of number; steps of the audit within them have another.
+        forms = [re.sub(r"\d+", "1", re.sub("[一二三四五六七八九十]+", "一", match["number"])) for _, match in titled]
+        spans = [
+            Span(line.start + match.start("title"), line.start + match.end("title"))
+            for (line, match), form in zip(titled, forms, strict=True)
+            if form == forms[0]
+        ]
     else:
         spans = [heading.span for heading in headings(filing, prose, region)]
     for span in spans:

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from evident_core.evidence import Language, Polarity
 
 from evident_finance.risk_report.perceive.passages.cite import Draft
-from evident_finance.risk_report.perceive.passages.prose import Prose, Span
+from evident_finance.risk_report.perceive.passages.prose import Prose, Span, tidy
 from evident_finance.risk_report.perceive.passages.topics import Topic, vocabulary
 
 _LONGEST = {"en": 900, "zh": 400}
 _MODAL = {
-    "en": re.compile(r"\b(could|may|might|would|if|unless|in the event|no assurance|potential|cannot assure)\b"),
+    "en": re.compile(r"\b(could|may(?! \d)|might|would|if|unless|in the event|no assurance|potential|cannot assure)\b"),
     "zh": re.compile(r"如果|若|可能|假如"),
 }
+_NEGATION = {"en": re.compile(r"\b(no|not|none|nor|never|without|neither)\b"), "zh": re.compile(r"不|未|无|没有")}
 _AMOUNT = re.compile(r"[$€£¥] ?\d|\d ?(?:million|billion|percent|%|万元|亿元|元)")
 _TABLE = re.compile(r"(?:[\d,.()]+ ){4,}")
 _CHECKBOX = re.compile(r"[□☐] ?适用 ?[√☑✓☒] ?不适用")
@@ -42,7 +43,9 @@ def find(prose: Prose, key: str, fiscal_year: str | None) -> list[Finding]:
     for finding in sorted(found, key=lambda each: -each.rank):
         if len(kept) < topic.limit and not any(_alike(prose, finding, other) for other in kept):
             kept.append(finding)
-    return sorted(kept, key=lambda each: each.span.start)
+    # The sentence that decides comes first, so that a reader of "#1" sees what the typed fact rests on.
+    decisive = _decisive(kept) if topic.fact else None
+    return sorted(kept, key=lambda each: (each is not decisive, each.span.start))
 
 
 def drafts(prose: Prose, key: str, fiscal_year: str | None) -> list[Draft]:
@@ -57,11 +60,15 @@ def drafts(prose: Prose, key: str, fiscal_year: str | None) -> list[Draft]:
         )
         for n, finding in enumerate(found, start=1)
     ]
-    if topic.fact and (valued := [finding for finding in found if finding.value]):
-        # An adverse statement outweighs any number of reassuring ones.
-        best = min(valued, key=lambda each: (each.polarity is not Polarity.PRESENT, -each.rank))
+    if topic.fact and (best := _decisive(found)):
         passages.append(Draft(id=topic.fact, name=topic.fact, span=best.span, value=best.value))
     return passages
+
+
+def _decisive(found: list[Finding]) -> Finding | None:
+    """An adverse statement outweighs any number of reassuring ones."""
+    valued = [finding for finding in found if finding.value]
+    return min(valued, key=lambda each: (each.polarity is not Polarity.PRESENT, -each.rank), default=None)
 
 
 def candidates(prose: Prose, topic: Topic) -> Iterator[Span]:
@@ -80,7 +87,7 @@ def candidates(prose: Prose, topic: Topic) -> Iterator[Span]:
 def _sentences(prose: Prose, topic: Topic, fiscal_year: str | None) -> Iterator[Finding]:
     language = prose.language
     for span in candidates(prose, topic):
-        text = " ".join(prose.plain[span.start : span.end].split())
+        text = tidy(prose.plain[span.start : span.end])
         if not 12 <= len(text) <= _LONGEST[language] or _TABLE.search(text):
             continue
         if topic.reject.search(text, language) or not _is_sentence(text, language):
@@ -89,7 +96,13 @@ def _sentences(prose: Prose, topic: Topic, fiscal_year: str | None) -> Iterator[
             match = cue.search(text, language)
             if match is None:
                 continue
-            if topic.factual and _MODAL[language].search(text, 0, match.end()):
+            if topic.factual and _MODAL[language].search(text):
+                break
+            if cue.polarity is Polarity.PRESENT and _NEGATION[language].search(
+                text[max(0, match.start() - 30) : match.start()]
+            ):
+                break
+            if topic.factual and _is_old(text, fiscal_year):
                 break
             rank = (
                 1.0 - 0.2 * order + 0.5 * bool(_AMOUNT.search(text)) + 0.4 * bool(fiscal_year and fiscal_year in text)
@@ -121,11 +134,17 @@ def _checkboxes(prose: Prose, topic: Topic) -> Iterator[Finding]:
     if not topic.checkbox.of(prose.language):
         return
     for match in _CHECKBOX.finditer(prose.text):
-        heading = prose.line_at(max(0, prose.line_at(match.start()).start - 2))
+        heading = prose.line_at(max(0, prose.line_at(match.start()).start - 1))
         title = prose.plain[heading.start : heading.end].strip()
         if topic.checkbox.search(title, prose.language):
             value = next((cue.value for cue in topic.cue if cue.polarity is Polarity.ABSENT), None)
             yield Finding(Span(heading.start, match.end()), Polarity.ABSENT, value, 0.9)
+
+
+def _is_old(text: str, fiscal_year: str | None) -> bool:
+    """All the years it names lie more than one year back, in a report on a later one."""
+    years = re.findall(r"\b(?:19|20)\d\d\b", text)
+    return bool(years and fiscal_year and max(map(int, years)) < int(fiscal_year) - 1)
 
 
 def _is_sentence(text: str, language: Language) -> bool:
@@ -144,6 +163,13 @@ def _alike(prose: Prose, one: Finding, other: Finding) -> bool:
     """Nearly the same words: reports say things twice (in the discussion and in the notes)."""
     if one.span.start < other.span.end and other.span.start < one.span.end:
         return True
-    pattern = r"\w+" if prose.language == "en" else r"\w"
-    a, b = (set(re.findall(pattern, prose.plain[each.span.start : each.span.end])) for each in (one, other))
+    a, b = (_units(prose, each.span) for each in (one, other))
     return len(a & b) >= 0.7 * min(len(a), len(b))
+
+
+def _units(prose: Prose, span: Span) -> set[str]:
+    """The words of a sentence; in Chinese its pairs of characters."""
+    text = prose.plain[span.start : span.end]
+    if prose.language == "en":
+        return set(re.findall(r"\w+", text))
+    return {text[i : i + 2] for i in range(len(text) - 1)}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from evident_finance.risk_report.ingest import Filing
 from evident_finance.risk_report.perceive.passages.prose import Prose, Span
-from evident_finance.risk_report.typeset import Run, ink
+from evident_finance.risk_report.typeset import Run, ink, sounding
 
 _PAGES = 45
+_BULLETS = "*•●▪■§-–—· "
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,14 @@ def headings(filing: Filing, prose: Prose, region: Span) -> list[Heading]:
                 found[-1] = Heading(Span(before.span.start, span.end), style)
             elif prose.line_at(span.start).start == span.start:
                 found.append(Heading(span, style))
-    return found
+    return [Heading(trimmed, each.font) for each in found if (trimmed := _without_bullets(prose, each.span))]
+
+
+def _without_bullets(prose: Prose, span: Span) -> Span | None:
+    text = prose.text[span.start : span.end]
+    start = len(text) - len(text.lstrip(_BULLETS))
+    end = len(text.rstrip(_BULLETS))
+    return Span(span.start + start, span.start + end) if end > start else None
 
 
 def _body_font(runs: Iterable[Run]) -> str:
@@ -63,14 +71,13 @@ class _Locator:
     """Finds printed text in the running text of one page, from the top downwards, whatever the spaces."""
 
     def __init__(self, prose: Prose, page: Span) -> None:
-        self._offsets = [i for i in range(page.start, page.end) if ink(prose.text[i])]
-        self._ink = "".join(prose.text[i] for i in self._offsets)
+        self._offsets, self._ink = sounding((i, prose.text[i]) for i in range(page.start, page.end))
         self._from = 0
 
     def next(self, text: str) -> Span | None:
         lines = text.splitlines()
         for skip in range(min(3, len(lines))):
-            wanted = ink("".join(lines[skip:]))
+            wanted = sounding(enumerate("".join(lines[skip:])))[1]
             at = self._ink.find(wanted, self._from) if wanted else -1
             if at >= 0:
                 self._from = at + len(wanted)

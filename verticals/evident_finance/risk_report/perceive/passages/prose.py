@@ -22,7 +22,7 @@ _SENTENCE_END = {
     "zh": re.compile(r"[。！？!?；;][”’」』）)]?"),
 }
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:Inc|Corp|Co|Ltd|No|Nos|Mr|Mrs|Ms|Dr|vs|St|Jr|Sr|Rs|approx|Sec|Art|Jan|Feb|Mar|Apr|Aug|Sept|Oct|Nov|Dec|[A-Z]"
+    r"(?:\b(?:Inc|Corp|Co|Ltd|No|Nos|Mr|Mrs|Ms|Dr|vs|St|Jr|Sr|Rs|approx|Sec|Art|v|al|Cal|Del|Supp|Fla|Ill|Mass|Jan|Feb|Mar|Apr|Aug|Sept|Oct|Nov|Dec|[A-Z]"
     r"|[a-z]\.[a-z])|[A-Z]\.[A-Z])\.$"
 )
 _FINAL = re.compile(r"[.!?。！？；:：][\"”’)）]*$")
@@ -41,8 +41,8 @@ class Span:
 class Prose:
     """The running text of a document.
 
-    ``text`` is as printed with one space for each break of lines; ``plain`` is the same length, lower-case, with
-    traditional characters and full-width forms folded, for matching. Pages count from 1.
+    ``text`` is as printed, with one space for a break of lines (none in Chinese); ``plain`` is the same length, lower
+    case, with traditional characters and full-width forms folded, for matching. Pages count from 1.
     """
 
     def __init__(self, texts: Sequence[str], language: Language) -> None:
@@ -52,11 +52,14 @@ class Prose:
             lines.extend((page, line) for line in kept)
         self._page_of_line = [page for page, _ in lines]
         self._line_starts: list[int] = []
+        # Chinese does not space words: a term broken by the end of a line stays one.
+        gap = "" if language == "zh" else " "
+        self._gap = len(gap)
         offset = 0
         for _, line in lines:
             self._line_starts.append(offset)
-            offset += len(line) + 1
-        self.text = " ".join(line for _, line in lines) + " "
+            offset += len(line) + self._gap
+        self.text = gap.join(line for _, line in lines) + gap
         self.plain = folding(self.text)
         self._borders = self._find_borders([line for _, line in lines])
 
@@ -75,12 +78,12 @@ class Prose:
         """The printed lines that begin within a span."""
         first = bisect_left(self._line_starts, span.start)
         last = bisect_left(self._line_starts, span.end)
-        return [Span(self._line_starts[i], self._start_of_line(i + 1) - 1) for i in range(first, last)]
+        return [Span(self._line_starts[i], self._start_of_line(i + 1) - self._gap) for i in range(first, last)]
 
     def line_at(self, offset: int) -> Span:
         """The printed line of that offset."""
         line = self._line(offset)
-        return Span(self._line_starts[line], self._start_of_line(line + 1) - 1)
+        return Span(self._line_starts[line], self._start_of_line(line + 1) - self._gap)
 
     def sentence(self, offset: int) -> Span:
         """The sentence of that offset."""

@@ -132,9 +132,16 @@ def _fits(prose: Prose, cues: Cues, line: Span) -> bool:
     return cues.search(prose.plain[line.start : line.end].strip(), prose.language) is not None
 
 
+_GROUP = re.compile(
+    r"^(?:general )?(?:(?:[a-z]+[ ,&-]+){1,6}risks?(?: factors)?|"
+    r"risks? (?:related|relating|associated|specific) (?:to|with) .{3,60})$"
+)
+
+
 def _statements(prose: Prose, found: list[Heading]) -> list[Span]:
     """Of all headings those that state a risk: the levels whose headings are sentences, not names of groups."""
-    plain = [(heading, prose.plain[heading.span.start : heading.span.end].strip()) for heading in found]
+    spans = [Heading(_without_group(prose, heading.span), heading.font) for heading in found]
+    plain = [(heading, prose.plain[heading.span.start : heading.span.end].strip()) for heading in spans]
     plain = [(heading, text) for heading, text in plain if not _INTRODUCTION.search(text) and text.count(" ") < 120]
     levels: dict[str, list[int]] = {}
     for heading, text in plain:
@@ -142,7 +149,19 @@ def _statements(prose: Prose, found: list[Heading]) -> list[Span]:
     stating = {font for font, lengths in levels.items() if sum(lengths) / len(lengths) >= _WORDS_OF_A_STATEMENT}
     if not stating and levels:
         stating = {Counter(heading.font for heading, _ in plain).most_common(1)[0][0]}
-    return [heading.span for heading, text in plain if heading.font in stating and len(text) > 8]
+    kept = [(heading.span, text) for heading, text in plain if heading.font in stating and len(text) > 8]
+    closed = sum(text.endswith(".") for _, text in kept) > 0.6 * len(kept)
+    return [
+        span for span, text in kept if not closed or text.endswith(".") or len(text.split()) > _WORDS_OF_A_STATEMENT
+    ]
+
+
+def _without_group(prose: Prose, span: Span) -> Span:
+    """The heading without a group's name ("Legal Risks") that is set in the same type on the line above it."""
+    lines = prose.lines(span)
+    if len(lines) > 1 and _GROUP.match(prose.plain[lines[0].start : lines[0].end].strip()):
+        return Span(lines[1].start, span.end)
+    return span
 
 
 def _chinese(prose: Prose, region: Span) -> list[Span]:
@@ -180,7 +199,8 @@ def _judged(prose: Prose, span: Span, body: Span, position: float) -> RiskFactor
 
 def _category(prose: Prose, heading: str, body: str) -> str:
     scores = {
-        key: 3 * category.count(heading, prose.language) + min(3, category.count(body[:2500], prose.language)) / 2
+        key: category.weight
+        * (3 * category.count(heading, prose.language) + min(3, category.count(body[:2500], prose.language)) / 2)
         for key, category in vocabulary().category.items()
     }
     best = max(scores, key=lambda key: scores[key])

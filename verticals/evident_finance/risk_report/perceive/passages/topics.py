@@ -34,8 +34,8 @@ class Cues(Frozen):
         return next((match for pattern in self.of(language) if (match := pattern.search(text))), None)
 
     def count(self, text: str, language: Language) -> int:
-        """How many times any of the patterns occurs."""
-        return sum(len(pattern.findall(text)) for pattern in self.of(language))
+        """How many of the patterns occur."""
+        return sum(pattern.search(text) is not None for pattern in self.of(language))
 
 
 class Cue(Cues):
@@ -84,8 +84,9 @@ class SeverityScale(Frozen):
 
 
 class Category(Cues):
-    """A branch of the risk taxonomy."""
+    """A branch of the risk taxonomy. Categories of general words weigh less."""
 
+    weight: float = 1.0
     label: dict[Language, str]
 
 
