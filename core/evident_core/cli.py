@@ -114,11 +114,10 @@ def serve(host: str | None, port: int | None) -> None:
 
 
 def serve_app(settings: Settings, create: Callable[[Settings], Flask], path: str = "/") -> None:
-    """Say where it is, and serve an app until Ctrl-C: for this command and those of the services."""
+    """Serve an app until Ctrl-C, and say where it is: for this command and those of the services."""
     from evident_core.web.server import serve as run
 
-    click.echo(f"Evident is at http://{settings.web.host}:{settings.web.port}{path}  (Ctrl-C ends it)", err=True)
-    run(settings, create)
+    run(settings, create, lambda address: click.echo(f"Evident is at {address}{path}  (Ctrl-C ends it)", err=True))
 
 
 @evident.command()

@@ -16,7 +16,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -48,12 +47,15 @@ class Defect(RuntimeError):  # noqa: N818
 
 
 def preload(modules: Iterable[str]) -> None:
-    """Import modules once, in the process that others are forked from: then a start costs milliseconds.
+    """Import modules once, in the process that others are forked from: a start then costs milliseconds.
 
-    To be called before the first :func:`run` of this process. Returns at once: the imports go on meanwhile.
+    Waits for it. To be called before the first :func:`run` of this process; a module that cannot be imported is left
+    to that.
     """
     _context.set_forkserver_preload([__name__, *modules])
-    forkserver.ensure_running()
+    ready = _context.Process(target=_nothing, name="evident-ready")
+    ready.start()
+    ready.join()
 
 
 def run(
@@ -171,6 +173,10 @@ def _end(process: BaseProcess) -> None:
             os.killpg(process.pid, signal.SIGKILL)
         process.kill()
         process.join()
+
+
+def _nothing() -> None:
+    """Run to show that the other process is there."""
 
 
 # --- in the other process ---------------------------------------------------------------------------------------------

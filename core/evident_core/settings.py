@@ -101,15 +101,14 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         frozen=True,
         extra="forbid",
-        nested_model_default_partial_update=True,
         hide_input_in_errors=True,
         toml_file="evident.toml",
     )
 
-    web: WebSettings = WebSettings()
-    store: StoreSettings = StoreSettings()
-    jobs: JobsSettings = JobsSettings()
-    sandbox: SandboxSettings = SandboxSettings()
+    web: WebSettings = Field(default_factory=WebSettings)
+    store: StoreSettings = Field(default_factory=StoreSettings)
+    jobs: JobsSettings = Field(default_factory=JobsSettings)
+    sandbox: SandboxSettings = Field(default_factory=SandboxSettings)
 
     def section(self, name: str, kind: type[SectionT]) -> SectionT:
         """The section that a service declared under ``name``, as the class it declared."""
@@ -168,7 +167,7 @@ def _tree(file: str) -> type[Settings]:
     for name, vertical in installed().items():
         if vertical.settings:
             section = vertical.load(vertical.settings)
-            sections[name] = (section, section())
+            sections[name] = (section, Field(default_factory=section))
     base = type(
         "Settings", (Settings,), {"model_config": {**Settings.model_config, "toml_file": file}, "__module__": __name__}
     )

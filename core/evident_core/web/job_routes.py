@@ -43,6 +43,11 @@ class EventQuery(BaseModel):
     after: int = Field(0, ge=0, description="Id of the last event that is known.")
 
 
+def current_jobs() -> Jobs:
+    """The queue of the service that answers the present request."""
+    return current_frame().jobs
+
+
 def submit_upload(
     task: Task, files: Sequence[FileStorage], *, options: Mapping[str, Any] | None = None, password: str = ""
 ) -> JobView:
@@ -68,7 +73,7 @@ def submit_upload(
         )
         for file in files
     ]
-    job = current_frame().jobs.submit(
+    job = current_jobs().submit(
         task,
         [each.id for each in inputs],
         owner=frame.caller.id,
@@ -86,7 +91,7 @@ def delete_upload(job_id: str) -> None:
         NotFound: The caller has none of that id.
     """
     frame = current_frame()
-    job = current_frame().jobs.get(job_id, frame.caller.id)
+    job = current_jobs().get(job_id, frame.caller.id)
     with frame.store.session() as session:
         for input_id in job.input_ids:
             row = frame.store.delete_input_in(session, input_id, frame.caller.id)
@@ -120,12 +125,12 @@ def job_routes(task: Task) -> Blueprint:
     @blueprint.get("")
     @operation("List your jobs", returns=JobList, tag=TAG)
     def index() -> JobList:
-        return JobList(jobs=current_frame().jobs.list(current_frame().caller.id, task.service))
+        return JobList(jobs=current_jobs().list(current_frame().caller.id, task.service))
 
     @blueprint.get("/<job_id>")
     @operation("Show a job", returns=JobView, problems=(NotFound,), tag=TAG)
     def show(job_id: str) -> JobView:
-        return current_frame().jobs.get(job_id, current_frame().caller.id)
+        return current_jobs().get(job_id, current_frame().caller.id)
 
     @blueprint.get("/<job_id>/events")
     @operation("Follow a job", query=EventQuery, returns="text/event-stream", problems=(NotFound,), tag=TAG)
@@ -136,7 +141,7 @@ def job_routes(task: Task) -> Blueprint:
         """
         given = request.headers.get("Last-Event-ID", "")
         after = int(given) if given.isascii() and given.isdigit() else query.after
-        jobs, owner = current_frame().jobs, current_frame().caller.id
+        jobs, owner = current_jobs(), current_frame().caller.id
         if jobs.get(job_id, owner).final and not jobs.events(job_id, owner, after=after):
             return Response(status=204)
         response = Response(_stream(jobs, job_id, owner, after), mimetype="text/event-stream")
@@ -152,7 +157,7 @@ def job_routes(task: Task) -> Blueprint:
     )
     def result(job_id: str) -> Response:
         frame = current_frame()
-        job = current_frame().jobs.get(job_id, frame.caller.id)
+        job = current_jobs().get(job_id, frame.caller.id)
         if job.result_id is None:
             reason = job.error["message"] if job.error else "its result comes when it is done."
             raise Conflict(f"The job is {job.state}: {reason}", state=job.state, error=job.error)
@@ -166,7 +171,7 @@ def job_routes(task: Task) -> Blueprint:
     @operation("Cancel a job", returns=JobView, problems=(NotFound, Conflict), tag=TAG)
     def cancel(job_id: str) -> JobView:
         frame = current_frame()
-        job = current_frame().jobs.cancel(job_id, frame.caller.id)
+        job = current_jobs().cancel(job_id, frame.caller.id)
         frame.record("job.cancel", job_id)
         return job
 

@@ -6,6 +6,7 @@ that the queue loses is put in again, one whose worker is killed is begun again 
 that hold the same job, one that had fallen silent, only the holder of the lease can end it.
 """
 
+import hashlib
 import json
 import logging
 import time
@@ -397,14 +398,16 @@ def _ignore(job_id: str) -> None:
 
 def _open_queue(store: Store, settings: Settings) -> Huey:
     # Messages are pickles: signed, so that who can write into Redis cannot make a worker run anything.
-    serializer = SignedSerializer(secret=store.secret_key(), salt="jobs")
+    secret = store.secret_key()
+    serializer = SignedSerializer(secret=secret, salt="jobs")
+    name = f"evident-{hashlib.sha256(secret).hexdigest()[:12]}"  # two installations may share one Redis
     url = settings.jobs.url.get_secret_value()
     if not url:
         return SqliteHuey(
-            "evident", filename=str(store.folder / "queue.sqlite3"), results=False, serializer=serializer, timeout=60
+            name, filename=str(store.folder / "queue.sqlite3"), results=False, serializer=serializer, timeout=60
         )
     if not url.startswith(("redis://", "rediss://", "unix://")):
         raise InvalidInput("jobs.url is not the URL of a queue; it looks like redis://:password@host:6379/0.")
     if find_spec("redis") is None:
         raise MissingExtra("A Redis queue needs redis, which is not installed: pip install 'evident[redis]'")
-    return RedisHuey("evident", url=url, results=False, serializer=serializer)
+    return RedisHuey(name, url=url, results=False, serializer=serializer)

@@ -3,16 +3,21 @@
 import logging
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, Final, Self
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
+from gunicorn.errors import HaltServer  # type: ignore[import-untyped]
 
+from evident_core.errors import Conflict, EvidentError, ModelNotReady
 from evident_core.settings import Settings
 from evident_core.web import gunicorn_conf
 
@@ -23,18 +28,29 @@ _RESTART_SECONDS: Final = 0.5
 _STOP_SECONDS: Final = 20
 
 
-def serve(settings: Settings, create: Callable[[Settings], Flask]) -> None:
+def serve(
+    settings: Settings, create: Callable[[Settings], Flask], on_ready: Callable[[str], None] | None = None
+) -> None:
     """Serve the app that ``create`` makes, and do its jobs, until SIGTERM or SIGINT.
+
+    Args:
+        settings: All settings.
+        create: Makes the app; called in each process that serves.
+        on_ready: Told the address when it can be opened.
 
     Raises:
         InvalidInput: It would be open to other machines without a key.
+        Conflict: Another program listens there.
+        ModelNotReady: The app could not be made.
     """
     _refuse_open_doors(settings)
-    if not settings.jobs.embedded:
-        _Server(settings, create).run()
-        return
-    with EmbeddedWorker(settings):
-        _Server(settings, create).run()
+    _refuse_taken_port(settings)
+    server = _Server(settings, create, on_ready)
+    with EmbeddedWorker(settings) if settings.jobs.embedded else nullcontext():
+        try:
+            server.run()
+        except HaltServer:
+            raise ModelNotReady("The server could not start; the log above says why.") from None
 
 
 class EmbeddedWorker:
@@ -104,8 +120,10 @@ def be_worker() -> None:
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """Gunicorn, set up by our settings instead of its own command line."""
 
-    def __init__(self, settings: Settings, create: Callable[[Settings], Flask]) -> None:
-        self._settings, self._create = settings, create
+    def __init__(
+        self, settings: Settings, create: Callable[[Settings], Flask], on_ready: Callable[[str], None] | None
+    ) -> None:
+        self._settings, self._create, self._on_ready = settings, create, on_ready
         super().__init__()
 
     def load_config(self) -> None:
@@ -113,15 +131,29 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             name: value for name, value in vars(gunicorn_conf).items() if name in self.cfg.settings
         }
         host = f"[{self._settings.web.host}]" if ":" in self._settings.web.host else self._settings.web.host
-        given |= {"bind": f"{host}:{self._settings.web.port}", "loglevel": "warning", "proc_name": "evident"}
+        given |= {
+            "bind": f"{host}:{self._settings.web.port}",
+            "loglevel": "warning",
+            "proc_name": "evident",
+            "when_ready": self._when_ready,
+        }
         for name, value in given.items():
             self.cfg.set(name, value)
+
+    def _when_ready(self, server: Any) -> None:
+        if self._on_ready is not None:
+            host, port = server.LISTENERS[0].sock.getsockname()[:2]
+            self._on_ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
     def load(self) -> Flask:
         from evident_core.web import logs
 
         logs.configure(self._settings.web.log_level)
-        return self._create(self._settings)
+        try:
+            return self._create(self._settings)
+        except EvidentError as error:
+            logs.log.error(error.message)  # a sentence for a person, not a defect
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
 
 def _refuse_open_doors(settings: Settings) -> None:
@@ -132,3 +164,17 @@ def _refuse_open_doors(settings: Settings) -> None:
 
     with Store(settings) as store:
         refuse_open_doors(settings, Keys(store, Audit(store)))
+
+
+def _refuse_taken_port(settings: Settings) -> None:
+    family = socket.AF_INET6 if ":" in settings.web.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.web.host, settings.web.port))
+        except OSError as error:
+            raise Conflict(
+                f"{settings.web.host}:{settings.web.port} cannot be listened on ({error.strerror}); "
+                "choose another with --port.",
+                port=settings.web.port,
+            ) from None

@@ -10,11 +10,12 @@ import os
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, event, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
 from sqlalchemy.orm.interfaces import ORMOption
@@ -54,9 +55,7 @@ class Store(Database):
         Raises:
             TooLarge: There are more than ``max_bytes``; nothing is kept.
         """
-        incoming = self.folder / "incoming"
-        incoming.mkdir(exist_ok=True, mode=0o700)
-        part = incoming / new_id()
+        part = self._incoming / new_id()
         try:
             sha256, size = _receive(BytesIO(data) if isinstance(data, bytes) else data, part, max_bytes)
             with self.session() as session:
@@ -106,9 +105,22 @@ class Store(Database):
         session.execute(delete(Result).where(Result.id.in_(results)))
         session.delete(row)
         session.flush()
-        # Last, while the row is locked: another upload of the same content waits, and then brings its bytes again.
-        self.input_path(row).unlink(missing_ok=True)
+        self._set_aside(session, self.input_path(row))
         return row
+
+    def _set_aside(self, session: Session, path: Path) -> None:
+        """Take a file away while its row is locked, and delete it with the row, or bring it back with a failure."""
+        aside = self._incoming / new_id()
+        with suppress(FileNotFoundError):
+            path.replace(aside)
+            event.listen(session, "after_commit", lambda _: aside.unlink(), once=True)
+            event.listen(session, "after_rollback", lambda _: aside.replace(path), once=True)
+
+    @property
+    def _incoming(self) -> Path:
+        folder = self.folder / "incoming"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        return folder
 
     def tidy(self) -> int:
         """Remove bytes that a killed process left without a row; returns how many files went."""
