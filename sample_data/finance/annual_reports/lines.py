@@ -75,6 +75,7 @@ class Sheet:
     rng: random.Random
     name: str
     decimals: int = 0
+    issued: int = 0
     adjust: dict[int, dict[str, int]] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
     vague: set[str] = field(default_factory=set)
@@ -156,7 +157,7 @@ class Sheet:
         text = self.rng.choice(labels(self.family, key))
         if "{" not in text:
             return text
-        issued = self.rng.randrange(90, 900)
+        issued = self.issued or self.rng.randrange(90, 900)
         return text.format(
             name=self.name,
             par=self.rng.choice(("0.01", "0.001", "1.00")),

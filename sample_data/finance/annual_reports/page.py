@@ -62,7 +62,7 @@ class Pen:
         self.page = 0
         self.width, self.height = self.paper
         self.y = 0.0
-        self.margin = 50.0
+        self.margin, self.leading = 50.0, 1.35
         self.furniture: Callable[[Pen], None] | None = None
 
     def new_page(self, kind: str = "portrait") -> None:
@@ -106,7 +106,7 @@ class Pen:
             self.canvas.setFont(face, size)
             stroked = bold and face == self.face  # a face without a bold of its own is thickened by its outline
             if stroked:
-                self.canvas.setLineWidth(size / 30)
+                self.canvas.setLineWidth(size / 45)
             for shift in (0.0, 0.25) if self._doubled else (0.0,):
                 self.canvas.drawString(x + width + shift, y, run, mode=2 if stroked else None)
             width += pdfmetrics.stringWidth(run, face, size)
@@ -144,7 +144,7 @@ class Pen:
         tokens = re.findall(r"[⺀-鿿　-〿＀-￯]|[^\s⺀-鿿　-〿＀-￯]+\s*|\s+", text)
         lines, line = [], ""
         for token in tokens:
-            if line and self.measure((line + token).rstrip(), size, bold) > width:
+            if line and token not in "，。；：、）”！？" and self.measure((line + token).rstrip(), size, bold) > width:
                 lines.append(line.rstrip())
                 line = token.lstrip()
             else:
@@ -158,7 +158,7 @@ class Pen:
             if self.y < self.margin + size:
                 self.new_page()
             self.text(x, line, size)
-            self.y -= size * 1.35
+            self.y -= size * self.leading
         self.y -= size * 0.6
 
     def _runs(self, text: str, bold: bool) -> list[tuple[str, str]]:

@@ -24,9 +24,9 @@ Language = Literal["en", "zh"]
 T = TypeVar("T")
 
 YEAR = 2023
-NAMES = {"en": "Larkhaven Instruments, Inc.", "zh": "澄屿精密制造股份有限公司"}
-FILES = {"en": "larkhaven_2023_10k.pdf", "zh": "chengyu_2023_annual_report.pdf"}
-_SEEDS = {"en": 1961, "zh": 2009}
+NAMES: dict[Language, str] = {"en": "Larkhaven Instruments, Inc.", "zh": "澄屿精密制造股份有限公司"}
+FILES: dict[Language, str] = {"en": "larkhaven_2023_10k.pdf", "zh": "chengyu_2023_annual_report.pdf"}
+_SEEDS = {"en": 1934, "zh": 1976}
 _REVENUE = {"en": 4_317, "zh": 212_004_718_263}
 _SWITCHES = {
     "en": Switches(
@@ -35,7 +35,7 @@ _SWITCHES = {
         heads="spanned",
         scale=1_000_000,
         font="serif",
-        size=8.5,
+        size=8.2,
         upper_titles=True,
         traits=Traits(noncontrolling=True, treasury=True, pension=True, restructuring=True),
         form=Form(combined_sga=True, noncurrent_totals=False),
@@ -97,7 +97,8 @@ class _Writer:
         self.years = tuple(YEAR - i for i in range(self.switches.years))
         self.pen = Pen(self.switches.font, chinese=self.zh, title=f"{self.name} {YEAR}")
         self.pen.furniture = self._furniture
-        self.body = 10.0
+        self.body, self.keep = 10.5, 0.0
+        self.pen.margin, self.pen.leading = 58.0, 1.5
         self.truth = Truth(
             company=self.name,
             language=language,
@@ -120,11 +121,13 @@ class _Writer:
     def write(self) -> bytes:
         """Write all; gives the PDF."""
         text = (Path(__file__).parent / "data" / f"report_{self.language}.txt").read_text("utf-8")
-        for line in text.splitlines():
+        lines = [line for line in text.splitlines() if line.strip()]
+        for line, follower in zip(lines, [*lines[1:], ""], strict=True):
+            self.keep = 190.0 if follower.startswith("@table") else 0.0  # a heading stays with its table
             if line.startswith("@"):
                 name, _, rest = line[1:].partition(" ")
                 getattr(self, f"_do_{name}")(self._filled(rest))
-            elif line.strip():
+            else:
                 self._room(40)
                 self.pen.paragraph(self._filled(line), self.body)
         absent(self.truth, self.vague)
@@ -166,11 +169,12 @@ class _Writer:
         pen.centre(pen.width / 2, str(pen.page), 8, y=28)
 
     def _room(self, needed: float) -> None:
-        if self.pen.page == 0 or self.pen.y < self.pen.margin + needed:
+        if self.pen.page == 0 or self.pen.y < self.pen.margin + max(needed, self.keep):
             self.pen.new_page()
 
     def _do_page(self, _: str) -> None:
-        self.pen.new_page()
+        if self.pen.y < self.pen.height - self.pen.margin:
+            self.pen.new_page()
 
     def _do_h1(self, text: str) -> None:
         self._room(90)
@@ -238,7 +242,7 @@ class _Writer:
                 ("Common Stock, par value $0.01 per share", 9, 34),
                 ("Large accelerated filer [x]     Accelerated filer [ ]     Non-accelerated filer [ ]", 9, 30),
                 (
-                    f"Shares of common stock outstanding at January 31, {YEAR + 1}: {self.books[YEAR]['shares_basic']},104,220",
+                    f"Shares of common stock outstanding at January 31, {YEAR + 1}: {self.books[YEAR]['shares_basic'] - 1},104,220",
                     9,
                     60,
                 ),
@@ -282,6 +286,7 @@ class _Writer:
         sheet = Sheet(
             books, years, self.switches.family, FirstChoice(0), self.name.split(" ")[0], self.switches.decimals
         )
+        sheet.issued = books[YEAR]["shares_basic"]
         {"balance_sheet": balance_sheet, "income_statement": income_statement, "cash_flow": cash_flow}[kind](
             sheet, traits, self.switches.form
         )
@@ -323,8 +328,7 @@ class _Writer:
         style = replace(self.switches, note_column=False, size=size, ruled=self.zh)
         note = unit or ("单位：元  币种：人民币" if self.zh else "(In millions)")
         self._room((len(lines) + 5) * size * 1.6)
-        head = Heads((title, "") if title else (), note, (), tuple(tuple(c) for c in columns))
-        head = replace(head, title=(title,))
+        head = Heads(tuple(title.split("|")), note, (), tuple(tuple(c) for c in columns))
         set_table(self.pen, style, head, lines, sign="" if self.zh else "$")
 
     def _do_table(self, name: str) -> None:
@@ -403,7 +407,7 @@ class _Writer:
             for i, label in enumerate(labels)
         ]
         self._plain(
-            "SCHEDULE I - CONDENSED FINANCIAL INFORMATION OF REGISTRANT - PARENT COMPANY BALANCE SHEETS",
+            "SCHEDULE I - CONDENSED FINANCIAL INFORMATION OF REGISTRANT|PARENT COMPANY BALANCE SHEETS",
             [(str(YEAR),), (str(YEAR - 1),)],
             lines,
         )
