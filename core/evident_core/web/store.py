@@ -98,7 +98,7 @@ class Store(Database):
 
     def delete_input_in(self, session: Session, input_id: str, owner: str) -> Input:
         """:meth:`delete_input` inside a transaction that also writes something else, such as an audit line."""
-        row = owned(session, Input, input_id, owner)
+        row = owned(session, Input, input_id, owner, lock=True)
         jobs = select(JobInput.job_id).where(JobInput.input_id == input_id)
         results = select(ResultInput.result_id).where(ResultInput.input_id == input_id)
         session.execute(delete(Job).where(Job.id.in_(jobs)))
@@ -266,13 +266,20 @@ class Store(Database):
 OwnedT = TypeVar("OwnedT", Input, Result, Job)
 
 
-def owned(session: Session, kind: type[OwnedT], row_id: str, owner: str, *options: ORMOption) -> OwnedT:
+def owned(
+    session: Session,
+    kind: type[OwnedT],
+    row_id: str,
+    owner: str,
+    *options: ORMOption,
+    lock: bool = False,
+) -> OwnedT:
     """The row of that id, if it is this owner's.
 
     Raises:
         NotFound: It is not, or there is none: a caller cannot tell which.
     """
-    row = session.get(kind, row_id, options=options)
+    row = session.get(kind, row_id, options=options, with_for_update=lock)
     if row is None or row.owner != owner:
         thing = kind.__tablename__.removesuffix("s")
         raise NotFound(f"There is no {thing} {row_id[:64]!r}; it may have been deleted.", **{thing: row_id[:64]})
