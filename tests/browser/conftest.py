@@ -91,8 +91,8 @@ def open_page(chromium: Browser) -> Iterator[OpenPage]:
 
 @pytest.fixture(scope="session")
 def shoot(tmp_path_factory: pytest.TempPathFactory) -> Shoot:
-    """Save a screenshot of a page, in ``EVIDENT_SHOTS`` where a person wants to look at them."""
-    folder = Path(os.environ.pop("EVIDENT_SHOTS", "") or tmp_path_factory.mktemp("shots"))
+    """Save a screenshot of a page, in ``SHOTS`` where a person wants to look at them."""
+    folder = Path(os.environ.get("SHOTS") or tmp_path_factory.mktemp("shots"))
     folder.mkdir(parents=True, exist_ok=True)
 
     def save(page: Page, name: str, *, full_page: bool = True) -> Path:

@@ -214,3 +214,80 @@ def test_no_page_is_wider_than_the_screen(landing, open_page, shoot, width):
         page.goto(landing + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
         shoot(page, f"narrow-{width}-{path.rpartition('/')[2] or 'home'}")
+
+
+# Each text against what is painted behind it: WCAG 2.2 AA asks for 4.5, and for 3 where it is large.
+CONTRASTS = """() => {
+    const rgba = (text) => {
+        const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number);
+        return [r, g, b, a];
+    };
+    const over = ([r, g, b, a], [R, G, B]) => [r * a + R * (1 - a), g * a + G * (1 - a), b * a + B * (1 - a), 1];
+    const behind = (element) => {
+        const own = rgba(getComputedStyle(element).backgroundColor);
+        if (own[3] === 1) return own;
+        return over(own, element.parentElement ? behind(element.parentElement) : [255, 255, 255, 1]);
+    };
+    const light = (colour) => {
+        const linear = (c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+        const [r, g, b] = colour.slice(0, 3).map((c) => linear(c / 255));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const found = [];
+    for (const element of document.body.querySelectorAll("*")) {
+        const text = [...element.childNodes].filter((n) => n.nodeType === 3).map((n) => n.data.trim()).join("");
+        if (!text || element.closest("svg") || !element.checkVisibility()) continue;
+        const style = getComputedStyle(element);
+        const back = behind(element);
+        const [a, b] = [light(over(rgba(style.color), back)), light(back)];
+        const size = parseFloat(style.fontSize);
+        const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 600);
+        found.push({ text: text.slice(0, 40), ratio: (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), large });
+    }
+    return found;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out_from_what_is_behind_it(landing, open_page, scheme):
+    page = open_page(color_scheme=scheme, expect_errors=True)
+    for path in ("/", "/specimen/", "/specimen/report", "/specimen/docs", "/specimen/sign-in", "/specimen/nothing"):
+        page.goto(landing + path)
+        page.wait_for_timeout(200)  # colours that were set in motion have arrived
+        texts = page.evaluate(CONTRASTS)
+        assert len(texts) > 5
+        assert [each for each in texts if each["ratio"] < (3 if each["large"] else 4.5)] == [], path
+
+
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(landing, open_page):
+    page = open_page()
+    page.goto(f"{landing}/specimen/report")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    seen = set()
+    while True:
+        page.keyboard.press("Tab")
+        focused = page.evaluate(
+            "(({tagName, textContent}, {outlineStyle}) => ({tagName, textContent, outlineStyle}))"
+            "(document.activeElement, getComputedStyle(document.activeElement))"
+        )
+        if focused["tagName"] == "BODY":
+            break
+        assert focused["outlineStyle"] == "solid", focused
+        seen.add(focused["textContent"].strip())
+    assert {"Evident", "中文", "Print", "32,765", "(1,204)"} <= seen
+
+
+def test_every_page_has_one_heading_and_names_for_its_parts(landing, open_page):
+    page = open_page(expect_errors=True)
+    for path in ("/", "/specimen/", "/specimen/report", "/specimen/docs", "/specimen/sign-in", "/specimen/nothing"):
+        page.goto(landing + path)
+        expect(page.get_by_role("heading", level=1)).to_have_count(1)
+        expect(page.get_by_role("main")).to_have_count(1)
+        nameless = page.locator("img:not([alt]), button:not([aria-label]):empty, a:not([aria-label]):empty")
+        expect(nameless).to_have_count(0)
+        unlabelled = page.evaluate(
+            "[...document.querySelectorAll('input:not([type=hidden]), select, textarea')]"
+            ".filter((e) => !e.labels.length && !e.getAttribute('aria-label')).length"
+        )
+        assert unlabelled == 0, path

@@ -198,6 +198,8 @@ def test_a_person_signs_in_and_out(app, keys, frame):
     answer = sign_in(client, f" {key}\n")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/")
     assert "HttpOnly" in answer.headers["Set-Cookie"]
+    assert "Secure" not in answer.headers["Set-Cookie"]
+    assert "Secure" in app.test_client().get("/sign-in", base_url="https://localhost").headers["Set-Cookie"]
     home = client.get("/")
     assert home.status_code == 200
     assert "Ms Li" in home.text

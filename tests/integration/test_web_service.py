@@ -362,7 +362,14 @@ def test_every_page_is_whole_in_both_languages(client, path, lang):
 
 def test_the_docs_describe_every_operation(client):
     page = client.get("/docs").text
-    for word in ("Correct a value", "/reports/{report_id}/corrections", "POST", "Wish", "http://localhost/upload"):
+    for word in (
+        "Correct a value",
+        "/reports/{report_id}/corrections",
+        "POST",
+        "Wish",
+        "http://localhost/upload",
+        "unsupported_media",
+    ):
         assert word in page
     assert "https://" not in page
 
@@ -381,6 +388,7 @@ def test_openapi_is_valid_and_complete(client):
     listed = {each["name"]: each for each in document["paths"]["/reports"]["get"]["parameters"]}
     assert listed["limit"]["schema"]["maximum"] == 100
     assert listed["tag"]["schema"]["type"] == "array"
+    assert listed["order"]["schema"]["enum"] == ["newest", "oldest"]
     form = document["paths"]["/upload"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["allOf"][0]["required"] == ["file"]
     assert document["paths"]["/pages/{number}.svg"]["get"]["parameters"][0]["schema"] == {"type": "integer"}

@@ -1,6 +1,7 @@
 """A small service that uses every piece of the frame; the tests of the frame look at it."""
 
 import time
+from enum import StrEnum
 from pathlib import Path
 
 from evident_core.errors import (
@@ -73,12 +74,19 @@ class Receipt(BaseModel):
     language: Language = "en"
 
 
+class Order(StrEnum):
+    """Which comes first."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
 class Page(BaseModel):
     """Which part of a list."""
 
     limit: int = Field(20, ge=1, le=100, description="How many at most.")
     tag: list[str] = Field([], description="Only with these tags; may be repeated.")
-    order: Language = "en"
+    order: Order = Order.NEWEST
 
 
 class UploadForm(BaseModel):

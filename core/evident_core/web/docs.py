@@ -1,11 +1,12 @@
 """The API's documentation as a page reads it: operations in groups, each with its fields and an example to copy."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from evident_core.errors import EvidentError
 from evident_core.web.probes import OPERATION
 
 Schema = Mapping[str, Any]
@@ -35,6 +36,17 @@ class Entry:
     fields: tuple[Field, ...]
     answers: tuple[tuple[str, str, str], ...]
     example: str
+
+
+def problem_kinds() -> tuple[type[EvidentError], ...]:
+    """All kinds of refusal, by status: what a program must be ready for."""
+
+    def below(kind: type[EvidentError]) -> Iterator[type[EvidentError]]:
+        for each in kind.__subclasses__():
+            yield each
+            yield from below(each)
+
+    return tuple(sorted(below(EvidentError), key=lambda kind: (kind.status, kind.code)))
 
 
 def groups(document: Mapping[str, Any], base_url: str) -> dict[str, list[Entry]]:

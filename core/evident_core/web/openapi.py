@@ -163,16 +163,6 @@ def public(view: View) -> View:
     return view
 
 
-def scoped(scope: str) -> Callable[[View], View]:
-    """Mark a page that needs that scope instead of the one its method implies."""
-
-    def mark(view: View) -> View:
-        view.scope = scope  # type: ignore[attr-defined]
-        return view
-
-    return mark
-
-
 def scope_of(view: View, method: str) -> str:
     """The scope that a request needs: the declared one, else by method, so that nothing is open by omission."""
     declared: str | None = getattr(view, "scope", None)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 from flask import Flask, Response, request, session
+from flask.sessions import SecureCookieSessionInterface
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from evident_core.errors import Forbidden
@@ -47,6 +48,13 @@ def is_loopback(host: str) -> bool:
     return False
 
 
+class _Sessions(SecureCookieSessionInterface):
+    """Session cookies that came over HTTPS go back over HTTPS alone."""
+
+    def get_cookie_secure(self, app: Flask) -> bool:  # noqa: ARG002
+        return request.is_secure
+
+
 def secure(app: Flask) -> None:
     """Send the security headers with every answer and check the token of every form."""
     app.config.update(
@@ -55,6 +63,8 @@ def secure(app: Flask) -> None:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
     )
+
+    app.session_interface = _Sessions()
 
     @app.after_request
     def _headers(response: Response) -> Response:

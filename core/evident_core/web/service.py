@@ -159,7 +159,8 @@ def _frame_pages(vertical: Vertical | None) -> Blueprint:
         def docs_page() -> str:
             described = _document()
             groups = docs.groups(described, request.url_root)
-            return render_template("docs.html", groups=groups, document=described)
+            kinds = docs.problem_kinds()
+            return render_template("docs.html", groups=groups, document=described, problems=kinds)
 
     @frame.get("/sign-in")
     @public
