@@ -279,7 +279,7 @@ def _ratio_moved(now: Fact, before: Fact) -> tuple[str, Decimal]:
 
 def _amount_moved(now: Decimal, before: Decimal) -> tuple[str, Decimal]:
     """The predicate of an amount's movement, and the movement relative to where it was."""
-    if now > 0 and before > 0:
+    if now >= 0 and before > 0:
         change = now / before - 1
         if abs(change) < Decimal("0.0005"):
             return "amount_unchanged", Decimal(0)
