@@ -4,7 +4,9 @@ import hashlib
 
 from evident_core.evidence import InputRef
 
+from evident_finance.risk_report.ingest.cover import cover_facts
 from evident_finance.risk_report.ingest.filing import Filing
+from evident_finance.risk_report.ingest.kind import check_kind
 from evident_finance.risk_report.ingest.notes import notes
 from evident_finance.risk_report.ingest.opening import open_pdf
 from evident_finance.risk_report.ingest.rendering import PDFIUM, page_size, render_page
@@ -35,6 +37,8 @@ def ingest(data: bytes, *, name: str, password: str | None = None) -> Filing:
         try:
             read = triage(opened.document)
             filing = Filing(_named(data, name), opened, read, language_of(read.texts))
+            check_kind(read, [filing.page_size(page) for page in range(1, filing.page_count + 1)])
+            filing.facts = cover_facts(filing)
             filing.notes = notes(filing, opened, read)
         except BaseException:
             opened.document.close()

@@ -185,7 +185,7 @@ class _Survey:
         _draw_mode(handle, ctypes.addressof(mode), ctypes.addressof(stroked))
         colour, colours = _view(self._colour, "I")
         _fill(handle, *colours)
-        return mode.value != raw.FPDF_FILLMODE_NONE and colour[3] > 250
+        return bool(mode.value != raw.FPDF_FILLMODE_NONE and colour[3] > 250)
 
 
 def _view(array: Any, code: Any) -> tuple[Any, tuple[int, int, int, int]]:
