@@ -1,7 +1,8 @@
 """What a job's function is given: the inputs on disk, and the options of the request."""
 
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from pydantic import Field
 
@@ -32,3 +33,10 @@ class Run(Protocol):
 
     def __call__(self, work: Work, *, on_progress: OnProgress) -> bytes:
         """Do it."""
+
+
+def perform(reference: str, work: Work, *, on_progress: OnProgress) -> bytes:
+    """Call the :class:`Run` that ``"module:function"`` names; the worker lets it happen in the sandbox."""
+    module, _, name = reference.partition(":")
+    run = cast(Run, getattr(import_module(module), name))
+    return run(work, on_progress=on_progress)

@@ -6,22 +6,21 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from importlib import import_module
 from types import FrameType
-from typing import Final, cast
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from evident_core import sandbox
 from evident_core.errors import EvidentError
-from evident_core.progress import OnProgress, Progress
+from evident_core.progress import Progress
 from evident_core.services import installed
 from evident_core.settings import Settings
 from evident_core.web.jobs import Jobs, add_event, end, move, problem_of, release
 from evident_core.web.store import Store
 from evident_core.web.tables import Input, Job, JobInput, new_id, now
-from evident_core.work import Run, Work, WorkInput
+from evident_core.work import Work, WorkInput, perform
 
 _log = logging.getLogger("evident.jobs")
 
@@ -47,7 +46,7 @@ class Worker:
     def run(self) -> None:
         """Work until asked to stop; jobs that run then are put back into the queue."""
         modules = (module for vertical in installed().values() for module in vertical.preload)
-        sandbox.preload((__name__, *modules))
+        sandbox.preload((perform.__module__, *modules))
         self._store.tidy()
         consumer = self._jobs.huey.create_consumer(
             workers=self._settings.jobs.workers, periodic=False, max_delay=0.5, check_worker_health=True
@@ -188,13 +187,6 @@ class _Doing:
     def _fail(self, error: EvidentError) -> None:
         with self._store.session() as session:
             end(session, self._id, self._mine, state="failed", error=problem_of(error))
-
-
-def perform(reference: str, work: Work, *, on_progress: OnProgress) -> bytes:
-    """Call the function that ``"module:function"`` names; runs inside the sandbox."""
-    module, _, name = reference.partition(":")
-    run = cast(Run, getattr(import_module(module), name))
-    return run(work, on_progress=on_progress)
 
 
 def run_worker(settings: Settings, stop: threading.Event | None = None) -> None:
