@@ -236,3 +236,10 @@ def test_a_session_still_needs_form_tokens_and_a_key_does_not(app, keys):
     sign_in(client, key)
     assert client.post("/reports/1/corrections", json=WISH).status_code == 403
     assert client.post("/reports/1/corrections", json=WISH, headers=bearer(key)).status_code == 201
+
+
+def test_examples_carry_a_key_where_one_is_needed(app, keys):
+    client = app.test_client()
+    assert "Bearer evd_…&#39;" not in client.get("/docs").text
+    keys.create("Ms Li")
+    assert "Bearer evd_…&#39;" in client.get("/docs").text

@@ -372,6 +372,7 @@ def test_the_docs_describe_every_operation(client):
     ):
         assert word in page
     assert "https://" not in page
+    assert "`" not in page.partition('id="schemas"')[0]
 
 
 def test_openapi_is_valid_and_complete(client):
@@ -472,3 +473,23 @@ def test_logs_are_json_without_contents_and_keys(app, settings):
     assert unforeseen["exception"]["type"] == "builtins.ValueError"
     assert any("specimen_service.py" in frame for frame in unforeseen["exception"]["frames"])
     assert lines[-1]["event"] == "a careless line with evd_…"
+
+
+def test_the_log_tells_our_own_sentences_and_the_types_of_all_causes():
+    def fail() -> None:
+        try:
+            int("SECRET")
+        except ValueError as error:
+            raise EvidentError("Page 3 cannot be read.") from error
+
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logs.JsonLines())
+    try:
+        fail()
+    except EvidentError as error:
+        handler.handle(logging.LogRecord("x", logging.ERROR, "", 1, "failed", (), (type(error), error, None)))
+    told = json.loads(stream.getvalue())["exception"]
+    assert told["message"] == "Page 3 cannot be read."
+    assert told["cause"]["type"] == "builtins.ValueError"
+    assert "SECRET" not in stream.getvalue()

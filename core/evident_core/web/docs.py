@@ -1,10 +1,13 @@
 """The API's documentation as a page reads it: operations in groups, each with its fields and an example to copy."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
+
+from markupsafe import Markup, escape
 
 from evident_core.errors import EvidentError
 from evident_core.web.probes import OPERATION
@@ -49,18 +52,26 @@ def problem_kinds() -> tuple[type[EvidentError], ...]:
     return tuple(sorted(below(EvidentError), key=lambda kind: (kind.status, kind.code)))
 
 
-def groups(document: Mapping[str, Any], base_url: str) -> dict[str, list[Entry]]:
-    """All operations of an OpenAPI document by tag: the service's own first, those for who runs it last."""
+def groups(document: Mapping[str, Any], base_url: str, *, with_key: bool) -> dict[str, list[Entry]]:
+    """All operations of an OpenAPI document by tag: the service's own first, those for who runs it last.
+
+    Args:
+        document: The OpenAPI document.
+        base_url: Where the examples point.
+        with_key: Whether the examples carry a key; this machine's own user needs none.
+    """
     found: dict[str, list[Entry]] = {}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             found.setdefault(next(iter(operation.get("tags", ())), ""), []).append(
-                _entry(document, base_url, path, method, operation)
+                _entry(document, base_url, path, method, operation, with_key=with_key)
             )
     return dict(sorted(found.items(), key=lambda group: group[0] == OPERATION))
 
 
-def _entry(document: Mapping[str, Any], base_url: str, path: str, method: str, operation: Mapping[str, Any]) -> Entry:
+def _entry(
+    document: Mapping[str, Any], base_url: str, path: str, method: str, operation: Mapping[str, Any], *, with_key: bool
+) -> Entry:
     fields = [
         Field(each["name"], each["in"], type_name(each["schema"]), each["required"], each.get("description", ""))
         for each in operation["parameters"]
@@ -90,7 +101,7 @@ def _entry(document: Mapping[str, Any], base_url: str, path: str, method: str, o
         scope=", ".join(scopes),
         fields=tuple(fields),
         answers=answers,
-        example=_example(document, base_url, path, method, operation, needs_key=bool(scopes)),
+        example=_example(document, base_url, path, method, operation, needs_key=with_key and bool(scopes)),
     )
 
 
@@ -123,6 +134,11 @@ def _content(media: str, content: Mapping[str, Any]) -> str:
     return type_name(content["schema"]) if "schema" in content else media
 
 
+def marked(text: str) -> Markup:
+    """A docstring's words as a page shows them: what stands in backticks is code."""
+    return Markup(re.sub(r"`+([^`]+)`+", r"<code>\1</code>", str(escape(text))))  # noqa: S704  # escaped first
+
+
 def type_name(schema: Schema) -> str:
     """A schema in a few words: ``integer``, ``Analysis[]``, ``"en" | "zh"``."""
     if "$ref" in schema:
@@ -134,8 +150,8 @@ def type_name(schema: Schema) -> str:
     for way in ("anyOf", "oneOf"):
         if way in schema:
             return " | ".join(type_name(each) for each in schema[way])
-    if schema.get("contentMediaType"):
-        return "file"
+    if media := schema.get("contentMediaType"):
+        return "JSON" if media == "application/json" else "file"
     if schema.get("type") == "array":
         return f"{type_name(schema.get('items', {}))}[]"
     kind = schema.get("type", "any")

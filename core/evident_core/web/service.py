@@ -20,7 +20,7 @@ from evident_core.services import Vertical, installed
 from evident_core.settings import MIB, Settings
 from evident_core.web import docs, i18n, logs, openapi
 from evident_core.web.audit import Audit
-from evident_core.web.auth import SESSION_KEY, Keys, guard, refuse_open_doors
+from evident_core.web.auth import LOCAL, SESSION_KEY, Keys, guard, refuse_open_doors
 from evident_core.web.frame import EXTENSION, Frame, current_frame
 from evident_core.web.i18n import Texts
 from evident_core.web.jobs import Jobs
@@ -118,6 +118,7 @@ def _create(
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.context_processor(_page_context)
+    app.jinja_env.filters["marked"] = docs.marked
     if settings.web.trusted_proxies:
         hops = settings.web.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops, hops, hops)  # type: ignore[method-assign]
@@ -158,7 +159,7 @@ def _frame_pages(vertical: Vertical | None) -> Blueprint:
         @public
         def docs_page() -> str:
             described = _document()
-            groups = docs.groups(described, request.url_root)
+            groups = docs.groups(described, request.url_root, with_key=current_frame().caller is not LOCAL)
             kinds = docs.problem_kinds()
             return render_template("docs.html", groups=groups, document=described, problems=kinds)
 
