@@ -142,7 +142,10 @@ def _tokens(text: str) -> Iterator[_Token]:
         text = text.lstrip()
         if not text:
             return
-        if match := _any_name().match(text):
+        if match := re.match(r"[a-z_]+(?:\.[a-z_]+)+", text):
+            yield _Token("name", match.group())
+            text = text[match.end() :]
+        elif match := _any_name().match(text):
             name, text = match.group(), text[match.end() :]
             yield _Token("name", _names()[_fold(name)])
         elif match := re.match(r"(?P<f>[a-z_]+)\s*\(", text):
@@ -195,10 +198,12 @@ def _with_years(tokens: list[_Token]) -> list[_Token]:
     joined: list[_Token] = []
     for n, token in enumerate(tokens):
         last = joined[-1] if joined else None
-        dated_after = n + 1 < len(tokens) and tokens[n + 1].kind in ("year", "at")
-        if token.kind in ("year", "at") and last and last.kind == "name" and last.at is None:
+        following = tokens[n + 1].kind if n + 1 < len(tokens) else ""
+        if token.kind == "year" and last and last.text in "+-*/" and following != "name":
+            joined.append(_Token("number", token.text))  # revenue / 2000
+        elif token.kind in ("year", "at") and last and last.kind == "name" and last.at is None:
             joined[-1] = _Token("name", last.text, token.text)
-        elif token.kind == "name" and last and last.kind == "year" and not dated_after:
+        elif token.kind == "name" and last and last.kind == "year" and following not in ("year", "at"):
             joined[-1] = _Token("name", token.text, last.text)
         elif token.kind == "growth" and last and last.kind == "name":
             joined[-1] = _Token("name", f"{last.text}.change", last.at)
