@@ -15,6 +15,7 @@ _AFTER_MOMENT = {
     "en": re.compile(r" ?\(?(?:, )?(?:in|at|for|as of|on|at the end of|for the year ended)? ?(?:fiscal )?"),
     "zh": re.compile(r"(?:末|底)?(?:的|为)?"),
 }
+_AFTER_LABEL = {"en": re.compile(r" (?:(?:of|at|by|is|are|was|were|moved by) )?"), "zh": re.compile(r"(?:增幅)?为?")}
 _YEAR = re.compile(r"(19|20)\d\d")
 _SAME_PERIOD = timedelta(days=7)
 """A 52/53-week year named 2015 may end in the first days of January 2016."""
@@ -26,7 +27,12 @@ class Evidence:
     def __init__(self, claims: Sequence[Claim], facts: Mapping[str, Fact], vocabulary: Vocabulary) -> None:
         self.claims = claims
         self.vocabulary = vocabulary
-        self.facts = {fact_id: facts[fact_id] for claim in claims for fact_id in claim.facts.values()}
+        self.facts = {
+            fact_id: facts[fact_id]
+            for claim in claims
+            for role, fact_id in claim.facts.items()
+            if not any(fnmatchcase(role, each) for each in vocabulary.background)
+        }
         self._changes, self._limits = self._of(vocabulary.changes), self._of(vocabulary.thresholds)
         self._numeric = [fact for fact in self.facts.values() if isinstance(fact.value, Decimal)]
         self._stated: dict[tuple[int, int, str], list[Fact]] = {}
@@ -36,7 +42,8 @@ class Evidence:
         return frozenset(
             fact_id
             for role, fact_id in roles
-            if any(fnmatchcase(role, each) or fnmatchcase(self.facts[fact_id].name, each) for each in patterns)
+            if fact_id in self.facts
+            and any(fnmatchcase(role, each) or fnmatchcase(self.facts[fact_id].name, each) for each in patterns)
         )
 
     @cached_property
@@ -50,6 +57,11 @@ class Evidence:
             for value in values
             if value.strip() and value not in words and _day(value) is None and not _YEAR.fullmatch(value)
         )
+
+    @cached_property
+    def predicates(self) -> frozenset[str]:
+        """The predicates of the claims."""
+        return frozenset(claim.predicate for claim in self.claims)
 
     @cached_property
     def quotable(self) -> tuple[str, ...]:
@@ -123,16 +135,12 @@ class Evidence:
             facts = [fact for fact in facts if _agrees(moment, fact)]
         if self._after_prior_cue(mention, reading):
             facts = [fact for fact in facts if not self._latest(fact)]
-        labels = [(each, {token.key for token in each.tokens}) for each in reading.of("label")]
-        before = [
-            keys
-            for each, keys in labels
-            if each.start < mention.start and reading.same_clause(each.start, mention.start)
-        ]
-        if not before:
+        before = [each for each in reading.of("label") if each.start < mention.start]
+        if not before or not reading.same_clause(before[-1].start, mention.start):
             return facts
-        named = set().union(*(keys for _, keys in labels))
-        return [fact for fact in facts if (label := self._label(fact)) not in named or label in before[-1]]
+        keys = {token.key for token in before[-1].tokens}
+        bound = _AFTER_LABEL[reading.language].fullmatch(reading.text[before[-1].end : mention.start])
+        return [fact for fact in facts if ((label := self._label(fact)) is None and not bound) or label in keys]
 
     def _after_prior_cue(self, mention: Mention, reading: Reading) -> bool:
         return any(0 <= mention.start - cue.end <= 1 for cue in reading.of("prior"))
@@ -237,14 +245,13 @@ class Evidence:
         return any(_direction(fact.number, Decimal(0)) == pole.sign for fact in facts if fact.id not in self._limits)
 
     def _compared(self, mention: Mention, reading: Reading) -> int | None:
-        """How the numbers on both sides of a comparing word stand to each other, where the second is a limit."""
+        """How the numbers on both sides of a comparing word stand to each other, where one of them is a limit."""
         numbers = [each for each in reading.of("quantity") if reading.same_clause(each.start, mention.start)]
-        left = [each.quantity.value for each in numbers if each.quantity and each.end <= mention.start]
-        right = [each for each in numbers if each.start >= mention.end]
-        if not left or not right or not right[0].quantity:
-            return None
-        limited = any(fact.id in self._limits for fact in self.stating(right[0]))
-        return _direction(left[-1] - right[0].quantity.value, Decimal(0)) or None if limited else None
+        left = [each for each in numbers if each.end <= mention.start][-1:]
+        right = [each for each in numbers if each.start >= mention.end][:1]
+        one, other = (each[0].quantity if each else None for each in (left, right))
+        limited = any(fact.id in self._limits for each in (*left, *right) for fact in self.stating(each))
+        return _direction(one.value - other.value, Decimal(0)) or None if one and other and limited else None
 
     def _between(self, mention: Mention, reading: Reading) -> bool:
         """Whether the number before the word lies between the two after it, which are limits."""
@@ -257,7 +264,7 @@ class Evidence:
 
     def _beyond(self, pole: Pole) -> bool:
         for claim in self.claims:
-            held = [self.facts[each] for each in claim.facts.values() if isinstance(self.facts[each].value, Decimal)]
+            held = [fact for each in claim.facts.values() if (fact := self.facts.get(each)) in self._numeric]
             limits = [fact for fact in held if fact.id in self._limits]
             values = [fact for fact in held if fact.id not in self._limits | self._changes]
             differences = (

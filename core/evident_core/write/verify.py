@@ -78,7 +78,7 @@ def verify_sentence(
         problems = [
             *_quotes(reading, evidence), *_moments(reading, evidence), *_labels(reading, evidence),
             *_quantities(reading, evidence), *_directions(reading, evidence), *_negations(reading, evidence),
-            *_words(reading, vocabulary), *_spans(sentence, reading, evidence),
+            *_words(reading, vocabulary.words(language, evidence.predicates)), *_spans(sentence, reading, evidence),
         ]  # fmt: skip
         found += [Violation(sentence.id, language, *problem) for problem in problems]
     if len(readings) == len(LANGUAGES):
@@ -142,10 +142,12 @@ def _negations(reading: Reading, evidence: Evidence) -> Problems:
         yield "polarity", reading.text, "its claim was not assessed, and the text does not say so."
 
 
-def _words(reading: Reading, vocabulary: Vocabulary) -> Problems:
-    rest, lexicon = reading.rest, vocabulary.lexicon.get(reading.language)
+def _words(reading: Reading, lexicon: frozenset[str] | None) -> Problems:
+    rest = reading.rest
     for digits in re.finditer(r"\d[\d.,]*", rest):
         yield "number", digits[0], "a number that could not be read."
+    for stray in re.finditer(r"[−%‰$€£¥₩₹+±=<>≥≤≈~]", rest):
+        yield "number", stray[0], "a sign or unit that belongs to no number."
     if reading.language == "en":
         if foreign := _HAN.search(rest) or _CJK_SIGNS.search(rest):
             yield "language", foreign[0], "Chinese in an English sentence that no fact of its claims contains."
@@ -158,7 +160,7 @@ def _words(reading: Reading, vocabulary: Vocabulary) -> Problems:
             yield "language", word[0], "a foreign word in a Chinese sentence that no fact of its claims contains."
     for run in HAN_RUN.finditer(rest):
         if lexicon is not None and not _made_of(run[0], lexicon):
-            yield "word", run[0], "not of the words that this service writes; a name must be a fact of its claims."
+            yield "word", run[0], "not a word that this service uses of its claims; a name must be one of their facts."
         elif lexicon is None and (name := _ORGANISATION.search(run[0])):
             yield "name", name[0], "no fact of its claims has that name."
 
@@ -172,7 +174,7 @@ def _latin(reading: Reading, lexicon: frozenset[str] | None) -> Problems:
             if word[0][0].isupper() and not opening:
                 yield "name", word[0], "no fact of its claims has that name."
         elif word[0] not in lexicon and not (opening and word[0][0].lower() + word[0][1:] in lexicon):
-            yield "word", word[0], "not of the words that this service writes; a name must be a fact of its claims."
+            yield "word", word[0], "not a word that this service uses of its claims; a name must be one of their facts."
 
 
 def _made_of(run: str, lexicon: frozenset[str]) -> bool:

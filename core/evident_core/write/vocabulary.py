@@ -96,9 +96,10 @@ class Vocabulary:
     """All that the verifier knows of language and of one service.
 
     ``changes`` and ``thresholds`` name, as patterns over roles and fact names, the facts that state a change and a
-    limit. ``negations`` is how many negations a claim's sentence holds, by ``predicate`` or ``predicate.polarity``,
-    where that is not 0 for present and 1 for the others. ``lexicon``, where given, is every other word that a sentence
-    may use.
+    limit; ``background`` the roles of facts that a claim rests on and no sentence states. ``negations`` is how many
+    negations a claim's sentence holds, by ``predicate`` or ``predicate.polarity``, where that is not 0 for present and
+    1 for the others. ``lexicon``, where given, is every other word that a sentence may use: those under "" anywhere,
+    those under a predicate only with a claim of it.
     """
 
     units: Mapping[str, Unit]
@@ -111,8 +112,9 @@ class Vocabulary:
     labels: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[str, ...] = ("change", "*.change")
     thresholds: tuple[str, ...] = ("threshold", "*.threshold")
+    background: tuple[str, ...] = ()
     negations: Mapping[str, int] = field(default_factory=dict)
-    lexicon: Mapping[Language, frozenset[str]] = field(default_factory=dict)
+    lexicon: Mapping[Language, Mapping[str, frozenset[str]]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, *tables: Mapping[str, Any]) -> "Vocabulary":
@@ -162,12 +164,20 @@ class Vocabulary:
             labels=labels,
             changes=tuple(merged.get("changes", ("change", "*.change"))),
             thresholds=tuple(merged.get("thresholds", ("threshold", "*.threshold"))),
+            background=tuple(merged.get("background", ())),
             negations=merged.get("negations", {}),
         )
 
-    def with_lexicon(self, lexicon: Mapping[Language, frozenset[str]]) -> "Vocabulary":
+    def with_lexicon(self, lexicon: Mapping[Language, Mapping[str, frozenset[str]]]) -> "Vocabulary":
         """The same vocabulary, closed: a word outside of it and of the lexicon is refused."""
         return replace(self, lexicon=lexicon)
+
+    def words(self, language: Language, predicates: Iterable[str]) -> frozenset[str] | None:
+        """The plain words that a sentence of these predicates may use; None where any may stand."""
+        if language not in self.lexicon:
+            return None
+        table = self.lexicon[language]
+        return frozenset().union(*(table.get(predicate, frozenset()) for predicate in ("", *predicates)))
 
     def unit(self, code: str) -> Unit:
         """The unit of that code; one that no table lists compares with itself alone."""

@@ -120,19 +120,23 @@ def vocabulary() -> Vocabulary:
         | {value: {"values": [value], "en": [word["en"]], "zh": [word["zh"]]} for value, word in words.items()}
         for table, words in book.words.items()
     }
-    labels = {
+    labels: dict[str, dict[str, Any]] = {
         name: {language: _spellings(label, language) for language in LANGUAGES} for name, label in book.labels.items()
     }
+    for risk in book.words["risk"]:
+        labels |= {
+            f"matrix.{risk}.{part}": {"same": part, **words} for part, words in _data("vocabulary")["matrix"].items()
+        }
     made = Vocabulary.load(_data("vocabulary"), {"axes": axes, "labels": labels})
-    extra = _data("vocabulary")["lexicon"]
-    texts: dict[Language, list[str]] = {
-        language: [
-            *extra[language],
-            *(text for phrase in book.phrases.values() for text in literals(phrase.text[language])),
-        ]
-        for language in LANGUAGES
-    }
-    return made.with_lexicon({language: lexicon(texts[language], language, made) for language in LANGUAGES})
+    return made.with_lexicon({language: _lexicon(book, language, made) for language in LANGUAGES})
+
+
+def _lexicon(book: Phrasebook, language: Language, known: Vocabulary) -> dict[str, frozenset[str]]:
+    """The plain words of each predicate's phrases, and those that may stand in any sentence."""
+    texts: dict[str, list[str]] = {"": _data("vocabulary")["lexicon"][language]}
+    for key, phrase in book.phrases.items():
+        texts.setdefault(key.partition(".")[0], []).extend(literals(phrase.text[language]))
+    return {predicate: lexicon(each, language, known) for predicate, each in texts.items()}
 
 
 def _spellings(label: Label, language: Language) -> list[str]:
