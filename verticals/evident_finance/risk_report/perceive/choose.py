@@ -60,7 +60,9 @@ def choose(drafts: Sequence[Draft]) -> dict[StatementKind, Chosen]:
 
 
 def _is_statement(draft: Draft) -> bool:
-    if draft.announced is not None and (draft.announced.kind is None or draft.announced.parent):
+    if draft.announced is not None and (
+        draft.announced.kind is None or (draft.announced.parent and not draft.announced.consolidated)
+    ):
         return False
     items = {match.item for match in draft.matched}
     core = len(items & _CORE[draft.kind])
@@ -105,6 +107,11 @@ def assign(draft: Draft) -> dict[str, Match]:
         if match.item not in rows and match.row not in taken:
             rows[match.item] = match
             taken.add(match.row)
+    before_tax, finance = rows.get("income_before_tax"), rows.get("finance_costs")
+    if before_tax and finance and "interest_expense" not in rows and "税前" in draft.placed[before_tax.row].key:
+        rows["interest_expense"] = rows.pop(
+            "finance_costs"
+        )  # outside of the mainland's form, 財務費用 is what debt costs
     if "profit_loss" in rows and "net_income" not in rows:
         rows["net_income"] = rows.pop("profit_loss")
     return rows

@@ -80,8 +80,9 @@ def _stretches(number: int, lines: Sequence[Line]) -> list[_Stretch]:
         if index <= skip:
             continue
         found = announcement(line.text)
-        if found is None and index + 1 < len(lines) and _close(line, lines[index + 1]) and not _has_amount(line):
-            found = announcement(f"{line.text} {lines[index + 1].text}")
+        after = lines[index + 1] if index + 1 < len(lines) else None
+        if found is None and after and _close(line, after) and not (_has_amount(line) or announcement(after.text)):
+            found = announcement(f"{line.text} {after.text}")
             skip = index + 1 if found else skip
         if found is not None and not _has_amount(line):
             if cuts and cuts[-1][1].kind is found.kind and index - cuts[-1][0] <= 3:
@@ -121,8 +122,10 @@ def _goes_on(last: Draft, stretch: _Stretch, grid: Grid) -> bool:
         return stretch.announced is None
     if stretch.announced is None:
         return stretch.page > last.pages[-1] and not _complete(last)
-    if stretch.announced.kind is not last.kind or stretch.announced.parent is not (
-        last.announced.parent if last.announced else False
+    if (
+        last.announced is None
+        or stretch.announced.kind is not last.kind
+        or stretch.announced.parent is not last.announced.parent
     ):
         return False
     kind = last.kind

@@ -23,6 +23,10 @@ _NOTE_NUMBER = re.compile(
     r"[A-Z]?\d{1,2}(?:[.,]\d{1,2})?(?:\([a-z]{1,3}\)|[a-z])?(?:[,&/、-]\d{1,2}(?:\([a-z]\))?)*,?", re.IGNORECASE
 )
 _NOTE_HEAD = re.compile(r"notes?|note\(s\)|附注.*|附註.*|注释.*|註釋|行次", re.IGNORECASE)
+_HEAD_WORDS = re.compile(
+    r"(?i)(?<!\d)(?:19|20)\d\d(?!\d)|million|thousand|in [$€£]|dollars|ended|单位|單位|币种|年度|[千万萬亿億百]\s*(?:[港美日欧歐]?元)|'000|consolidated"
+    r"|项目|項目|附注|附註|notes?\b|综合|綜合|合并|合併|[二一][〇零○]|^\W*$|^\d+$|\bpage\b"
+)
 _OPEN_END = re.compile(
     r"(?:\b(?:and|or|of|the|to|in|for|with|by|on|from|at|net|attributable|including|than|per|a|an|as|under)|[,\-–—&/、(（])$",
     re.IGNORECASE,
@@ -392,11 +396,7 @@ def _belongs_to_row(before: GridRow, row: GridRow) -> bool:
     """Whether a line without numbers above the first row is a heading or the start of a label, not of the head."""
     if before.filled or not before.label or before.page != row.page:
         return False
-    text = plain(before.label)
-    if re.search(
-        r"(?i)\b(?:19|20)\d\d\b|million|thousand|in [$€£]|dollars|ended|单位|單位|币种|年度|千元|万元|亿元|'000|consolidated|项目|項目|附注|附註|notes?\b|^\W*$",
-        text,
-    ):
+    if _HEAD_WORDS.search(plain(before.label)):
         return False
     gap = row.bbox[1] - before.bbox[3]
     return gap < 2.5 * (before.bbox[3] - before.bbox[1]) and before.bbox[0] < row.cells_left

@@ -10,7 +10,20 @@ from evident_finance.risk_report.perceive.labels import squash
 from evident_finance.risk_report.perceive.numbers import plain
 from evident_finance.risk_report.perceive.pages import announcement
 
-_MONTHS = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"]
+_MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
 _MONTH = r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
 _YEAR = r"(?P<year>(?:19|20)\d\d)"
 _FULL = (
@@ -36,6 +49,8 @@ _BEFORE_RESTATEMENT = re.compile(r"asreported|aspreviouslyreported|调整前|重
 _COMPANY = re.compile(
     r"^(?:the)?company(?!and)|parentcompany|母公司|本公司|^公司|registrant|本行|本银行|guarantor|eliminations|reclass"
 )
+_PARENT_MARK = re.compile(r"(?:母公司|本公司|公司|本行|本银行|company|parent)(?:数)?")
+_GROUP_MARK = re.compile(r"(?:合并|本集团|集团|group|consolidated)(?:数)?")
 _CHANGE = re.compile(r"change|variance|增减|变动|同比|增长|%|convenience|translation")
 _DATED = re.compile(
     r"(?:19|20)\d\d|[二一][〇零○]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|\d{1,2}月|[期年]|company|group|parent|restate|adjust|recast|公司|集团|合并|重述|调整|change|%"
@@ -154,7 +169,11 @@ def read_head(lines: Sequence[Line], columns: Sequence[tuple[float, float]], yea
     days = month_days_in(whole) or [(when.month, when.day) for _, when in dates_in(whole)]
     default_day = max(set(days), key=days.count) if days else ((year_end.month, year_end.day) if year_end else None)
     anchor = _anchor(whole, year_end)
-    foreign = [bool(_COMPANY.search(squash(text)) or _CHANGE.search(squash(text))) for text in texts]
+    whose = _whose(lines, columns)
+    foreign = [
+        other or bool(_COMPANY.search(squash(text)) or _CHANGE.search(squash(text)))
+        for text, other in zip(texts, whose, strict=True)
+    ]
     own: list[date | None] = [
         None if out else _period(text, default_day, anchor) for text, out in zip(texts, foreign, strict=True)
     ]
@@ -185,6 +204,19 @@ def _column_texts(lines: Sequence[Line], columns: Sequence[tuple[float, float]])
             if abs(middle - middles[index]) <= reach or x0 <= middle <= x1:
                 texts[index].append(word.text)
     return [" ".join(parts) for parts in texts]
+
+
+def _whose(lines: Sequence[Line], columns: Sequence[tuple[float, float]]) -> list[bool]:
+    """For each column whether a head over several columns says that it is the parent company's, beside the group's."""
+    for line in lines:
+        marks = [
+            ((word.bbox[0] + word.bbox[2]) / 2, bool(_PARENT_MARK.fullmatch(squash(word.text))))
+            for word in line.words
+            if _PARENT_MARK.fullmatch(squash(word.text)) or _GROUP_MARK.fullmatch(squash(word.text))
+        ]
+        if len({parent for _, parent in marks}) == 2:
+            return [min(marks, key=lambda mark: abs(mark[0] - (x0 + x1) / 2))[1] for x0, x1 in columns]
+    return [False] * len(columns)
 
 
 def _anchor(text: str, year_end: date | None) -> date | None:

@@ -9,7 +9,7 @@ from evident_finance.risk_report.perceive.numbers import plain
 
 DATA = Path(__file__).parent.parent / "data"
 _ZH_LEAD = re.compile(
-    r"^(?:[(（]?[一二三四五六七八九十]{1,3}[)）]?[、.,．:：]?|[(（]\d{1,2}[)）]|\d{1,2}[、.．](?!\d)|[ⅰⅱⅲⅳⅴivx]+[、.．)]|[①-⑩])(?=.{2})"
+    r"^(?:[(（][一二三四五六七八九十]{1,3}[)）]|[一二三四五六七八九十]{1,3}[、.,．:：]|[(（]\d{1,2}[)）]|\d{1,2}[、.．](?!\d)|[①-⑩])(?=.{2})"
 )
 _ZH_QUALIFIER = re.compile(r"^(?:其中|加|减|包括|其它)[:：]?(?=.{2})")
 _CONVENTION = re.compile(r"[(（][^()（）]*(?:号填列|号列示|表示|填列)[^()（）]*[)）]?")

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import cache
 
 from evident_finance.risk_report.perceive.labels import DATA, squash
+from evident_finance.risk_report.perceive.numbers import plain
 from evident_finance.risk_report.schema import StatementKind
 
 MOST_PAGES = 26
 _AMOUNT = re.compile(
-    r"\d{1,3}(?:[,，]\d{3})+|\(\d+(?:\.\d+)?\)|(?<![\d.])\d{1,3}\.\d(?!\d)|(?<!\d)\d{3}(?![\d年])|[０-９]{3}|(?<!\d)\d{1,3}(?: \d{3})+(?!\d)"
+    r"\d{1,3}(?:[,，]\d{3})+|\(\d+(?:\.\d+)?\)|(?<![\d.])\d{1,4}\.\d{1,2}(?![\d.])|(?<!\d)\d{3}(?![\d年])|(?<!\d)\d{1,3}(?: \d{3})+(?!\d)"
 )
 _MONTHS_ETC = re.compile(
     r"(?:19|20)\d\d|january|february|march|april|may|june|july|august|september|october|november|december|years?|fiscal|ended|ending|weeks?|months?|continued|unaudited|"
@@ -113,10 +114,11 @@ def candidates(texts: Sequence[str]) -> list[int]:
 
 
 def _dense(text: str) -> bool:
-    return len(_AMOUNT.findall(text)) > 25
+    return len(_AMOUNT.findall(plain(text))) > 25
 
 
 def _look(number: int, text: str) -> list[_Seen]:
+    text = plain(text)
     amounts = len(_AMOUNT.findall(text))
     if amounts < 8:
         return []

@@ -1,0 +1,36 @@
+"""What follows from the presented values, again: after a person corrected one, derived items and checks are made anew."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from evident_core.evidence import Derived, Fact, Source, Status
+from evident_finance.risk_report.perceive.identities import check, derive, identities
+
+
+def rederive(facts: Iterable[Fact]) -> tuple[Fact, ...]:
+    """The facts with every value that an identity derived, and every identity's residual, computed from the others.
+
+    A value whose inputs are gone stays as it is; nothing that was presented changes.
+    """
+    by_id = {fact.id: fact for fact in facts}
+    rules = {identity.name: identity for identity in identities()}
+    for fact in tuple(by_id.values()):
+        where = next((source.where for source in fact.sources if isinstance(source.where, Derived)), None)
+        if where is None or where.rule not in rules or fact.period is None:
+            continue
+        identity, values = rules[where.rule], _values(by_id.values(), fact.period)
+        if fact.name.startswith("check."):
+            tried = check(identity, values, Decimal(min(by_id[each].scale for each in where.fact_ids)))
+            if tried is not None:
+                note = "holds" if tried.holds else "leaves a residual"
+                by_id[fact.id] = fact.model_copy(update={"value": tried.residual, "note": note})
+        elif made := derive(identity, fact.name, {name: value for name, value in values.items() if name != fact.name}):
+            value, formula, used = made
+            ids = tuple(f"{name}@{fact.period}" for name in used)
+            source = Source(where=Derived(rule=identity.name, formula=formula, fact_ids=ids))
+            by_id[fact.id] = fact.model_copy(update={"value": value, "sources": (source,), "status": Status.DERIVED})
+    return tuple(by_id.values())
+
+
+def _values(facts: Iterable[Fact], period: str) -> dict[str, Decimal]:
+    return {fact.name: fact.value for fact in facts if fact.period == period and isinstance(fact.value, Decimal)}
