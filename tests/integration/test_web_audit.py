@@ -12,9 +12,10 @@ from evident_core.web.tables import AuditEntry
 from sqlalchemy import delete, select, update
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return load(store={"data_dir": tmp_path})
+@pytest.fixture(params=["sqlite", "postgres"])
+def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
+    url = request.getfixturevalue("postgres") if request.param == "postgres" else ""
+    return load(store={"data_dir": tmp_path, "url": url})
 
 
 @pytest.fixture
@@ -100,6 +101,7 @@ def test_a_line_is_kept_with_its_deed_or_not_at_all(audit, settings):
     assert audit.lines() == ()
 
 
+@pytest.mark.slow
 def test_many_writers_make_one_chain(audit, settings):
     """Threads and processes at once."""
     threads = [threading.Thread(target=write, args=(settings, number, 15)) for number in range(3)]
