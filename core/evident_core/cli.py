@@ -232,7 +232,6 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(error.message, err=True)
         sys.exit(2 if isinstance(error, MissingExtra) else 1)
     except (KeyboardInterrupt, click.Abort):
-        click.echo(err=True)
         sys.exit(130)
     except BrokenPipeError:
         # Whoever read the output has seen enough.
