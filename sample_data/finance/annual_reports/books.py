@@ -1,8 +1,8 @@
 """The books of an invented company: a seeded model whose statements satisfy every identity exactly.
 
-All amounts are integers in the smallest printed unit ("ticks"). Costs and outflows are positive; a change in working capital has
-the sign of its effect on cash. Balance-sheet amounts move only through flows, so assets equal liabilities and equity by construction,
-and the statement of cash flows explains the change in cash.
+All amounts are integers in the smallest printed unit ("ticks"). Costs and outflows are positive; a change in working
+capital has the sign of its effect on cash. Balance-sheet amounts move only through flows, so assets equal liabilities
+and equity by construction, and the statement of cash flows explains the change in cash.
 """
 
 import random
@@ -32,6 +32,7 @@ class Traits:
     restructuring: bool = False
     restricted: bool = False
     statutory_reserve: bool = False
+    bills: bool = False
 
 
 Books = dict[int, dict[str, int]]
@@ -159,6 +160,8 @@ def _absent(traits: Traits) -> set[str]:
         gone |= {"inventories"}
     if not traits.pension:
         gone |= {"pension_liabilities"}
+    if not traits.bills:
+        gone |= {"notes_receivable", "notes_payable"}
     if traits.sector in ("bank", "insurer"):
         gone |= {
             "notes_receivable",

@@ -1,4 +1,4 @@
-"""The tables of the two sample reports beside the statements; every figure comes from the books, and every sum holds."""
+"""The tables of the two sample reports beside the statements: figures out of the books, sums that hold."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -220,10 +220,13 @@ class Exhibits:
         short = self._both("short_term_debt")
         long = [a + b for a, b in zip(self._both("long_term_debt"), current, strict=True)]
         notes = [v * 64 // 100 for v in long]
+        loan = [a - b for a, b in zip(long, notes, strict=True)]
+        fixed = self._say("Senior notes, 3.15% to 4.80%, due 2025 to 2034", "长期借款（保证借款，年利率3.15%—4.80%）")
+        variable = self._say("Term loan, variable rate, due 2028", "长期借款（信用借款，浮动利率）")
         rows: list[Row] = [
             (self._say("Commercial paper", "短期借款"), short, "line"),
-            (self._say("Senior notes, 3.15% to 4.80%, due 2025 to 2034", "长期借款（保证借款，年利率3.15%—4.80%）"), notes, "line"),
-            (self._say("Term loan, variable rate, due 2028", "长期借款（信用借款，浮动利率）"), [a - b for a, b in zip(long, notes, strict=True)], "line"),
+            (fixed, notes, "line"),
+            (variable, loan, "line"),
             (self._say("Total debt", "合计"), [a + b for a, b in zip(short, long, strict=True)], "total"),
         ]  # fmt: skip
         return self._table(self._say("Debt", "借款分类"), rows)

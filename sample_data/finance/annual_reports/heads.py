@@ -11,7 +11,11 @@ Kind = str
 
 _TITLES: dict[str, dict[Kind, tuple[str, ...]]] = {
     "us": {
-        "balance_sheet": ("Consolidated Balance Sheets", "Consolidated Balance Sheet", "Consolidated Statements of Financial Condition"),
+        "balance_sheet": (
+            "Consolidated Balance Sheets",
+            "Consolidated Balance Sheet",
+            "Consolidated Statements of Financial Condition",
+        ),
         "income_statement": (
             "Consolidated Statements of Income",
             "Consolidated Statements of Operations",
@@ -21,13 +25,21 @@ _TITLES: dict[str, dict[Kind, tuple[str, ...]]] = {
         "cash_flow": ("Consolidated Statements of Cash Flows", "Consolidated Statement of Cash Flows"),
     },
     "ifrs": {
-        "balance_sheet": ("Consolidated Statement of Financial Position", "Consolidated Balance Sheet", "Group Balance Sheet"),
+        "balance_sheet": (
+            "Consolidated Statement of Financial Position",
+            "Consolidated Balance Sheet",
+            "Group Balance Sheet",
+        ),
         "income_statement": (
             "Consolidated Income Statement",
             "Consolidated Statement of Profit or Loss",
             "Group Income Statement",
         ),
-        "cash_flow": ("Consolidated Statement of Cash Flows", "Consolidated Cash Flow Statement", "Group Statement of Cash Flows"),
+        "cash_flow": (
+            "Consolidated Statement of Cash Flows",
+            "Consolidated Cash Flow Statement",
+            "Group Statement of Cash Flows",
+        ),
     },
     "zh": {
         "balance_sheet": ("合并资产负债表",),
@@ -39,7 +51,7 @@ _TITLES: dict[str, dict[Kind, tuple[str, ...]]] = {
         "income_statement": ("綜合損益表", "綜合收益表"),
         "cash_flow": ("綜合現金流量表",),
     },
-}  # fmt: skip
+}
 
 _SCALE_NAMES = {1_000: "thousands", 1_000_000: "millions"}
 _SYMBOLS = {"USD": "$", "GBP": "£", "EUR": "€", "CHF": "CHF "}

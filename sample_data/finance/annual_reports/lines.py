@@ -41,7 +41,7 @@ def labels(family: Family, key: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Line:
-    """One printed line. ``printed`` has a value for each year, newest first, in the scale of the page; None prints a blank.
+    """One printed line: a value for each year, newest first, in the scale of the page; None prints a blank.
 
     The item's value is ``-printed`` where ``flip`` is set: costs shown in parentheses. A zero prints a dash.
     """
@@ -65,8 +65,8 @@ class Line:
 class Sheet:
     """Writes the lines of one statement out of the books.
 
-    ``decimals`` is how many digits after the point a tick stands for; ``vague`` collects items of which the printed lines do not
-    say clearly whether they are there, so that no truth is claimed of them.
+    ``decimals`` is how many digits after the point a tick stands for; ``vague`` collects items of which the printed
+    lines do not say clearly whether they are there, so that no truth is claimed of them.
     """
 
     books: Books
@@ -103,7 +103,7 @@ class Sheet:
         depth: int = 1,
         unlabelled: bool = False,
     ) -> None:
-        """One line of amounts; left out where it is zero in all years. ``item=""`` takes the amount's name if it is an item."""
+        """One line of amounts, left out where all are zero; ``item=""`` takes the amount's name if it is an item."""
         amount = amount or key
         values = [self.amount(amount, year) * sign for year in self.years]
         if not any(values) and role == "line":

@@ -1,4 +1,4 @@
-"""Pages that look like a primary statement and are none: summaries, copies, the parent alone, segments, quarters, notes."""
+"""Pages that look like a primary statement and are none: summaries, copies, the parent alone, segments, notes."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -139,8 +139,9 @@ def _mdna(pen: Pen, switches: Switches, company: Company, rng: random.Random) ->
     pen.paragraph(
         _say(
             switches,
-            "The following table sets out our consolidated results of operations for the periods shown. Revenue changed mainly "
-            "because of volume in our largest markets; see the consolidated statements of income for the audited figures.",
+            "The following table sets out our consolidated results of operations for the periods shown. "
+            "Revenue changed mainly because of volume in our largest markets; see the consolidated "
+            "statements of income for the audited figures.",
             "报告期内，公司主营业务收入变动主要系产品销量变化所致，下表列示合并口径的主要经营情况。",
             "本集團的收入變動主要由於主要市場的銷量變化。下表載列本集團綜合業績。",
         )
@@ -269,10 +270,11 @@ def _notes(pen: Pen, switches: Switches, company: Company, _rng: random.Random) 
         (
             "Basis of presentation. The consolidated financial statements include the accounts of the Company and its "
             "subsidiaries. Intercompany balances are eliminated. Fiscal years end as stated in the balance sheet.",
-            "Inventories. Inventories are stated at the lower of cost and net realizable value, at first-in, first-out cost. "
+            "Inventories. Inventories are stated at the lower of cost and net realizable value, first-in, "
+            "first-out. "
             "Reserves for obsolete stock were 41 and 38 at the end of the two years.",
-            "Debt. Borrowings bear interest at 2.75% to 4.50% and fall due from 2021 to 2029. The covenants require a ratio of "
-            "debt to EBITDA below 3.5 to 1.0; the Company was in compliance.",
+            "Debt. Borrowings bear interest at 2.75% to 4.50% and fall due from 2021 to 2029. The covenants "
+            "require a ratio of debt to EBITDA below 3.5 to 1.0; the Company was in compliance.",
         )
         if _en(switches)
         else (
@@ -321,7 +323,10 @@ def _index(pen: Pen, switches: Switches, company: Company, rng: random.Random) -
         replace(line, printed=printed[line.item].printed) if line.item in printed else line for line in sheet.lines
     ]
     head = Heads(
-        (_say(switches, "Liquidity and Capital Resources", "现金流", "流動資金及財務資源"), _say(switches, "Cash flow summary", "现金流量情况", "現金流量概要")),
+        (
+            _say(switches, "Liquidity and Capital Resources", "现金流", "流動資金及財務資源"),
+            _say(switches, "Cash flow summary", "现金流量情况", "現金流量概要"),
+        ),
         unit_note(switches),
         (),
         tuple((_say(switches, str(y), f"{y}年", f"{y}年"),) for y in company.years[:2]),

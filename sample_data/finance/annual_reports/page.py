@@ -44,8 +44,8 @@ def _register(face: str) -> None:
 class Pen:
     """Draws text on pages; ``y`` is the height of the next line above the lower edge.
 
-    ``rotated`` pages are stored upright with a /Rotate of 90, and read as landscape. ``doubled`` sets every word twice, as some
-    printers fake bold.
+    ``rotated`` pages are stored upright with a /Rotate of 90, and read as landscape. ``doubled`` sets every word
+    twice, as some printers fake bold.
     """
 
     def __init__(self, font: str, *, chinese: bool = False, doubled: bool = False, title: str = "") -> None:
@@ -143,12 +143,13 @@ class Pen:
         """Break a text into lines: at spaces, in Chinese anywhere."""
         tokens = re.findall(r"[⺀-鿿　-〿＀-￯]|[^\s⺀-鿿　-〿＀-￯]+\s*|\s+", text)
         lines, line = [], ""
-        for token in tokens:
-            if line and token not in "，。；：、）”！？" and self.measure((line + token).rstrip(), size, bold) > width:
+        for part in tokens:
+            full = self.measure((line + part).rstrip(), size, bold) > width
+            if line and full and part not in "，。；：、）”！？":
                 lines.append(line.rstrip())
-                line = token.lstrip()
+                line = part.lstrip()
             else:
-                line += token
+                line += part
         return [*lines, line.rstrip()] if line.strip() or not lines else lines
 
     def paragraph(self, text: str, size: float = 9.0, *, x: float | None = None, width: float | None = None) -> None:

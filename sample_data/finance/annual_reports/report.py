@@ -1,4 +1,4 @@
-"""The two whole sample reports: a US 10-K and a mainland 年度报告, written from a text with figures out of the books."""
+"""The two whole sample reports, a US 10-K and a mainland 年度报告: a text with figures out of the books."""
 
 import random
 import re
@@ -11,10 +11,11 @@ from typing import Literal, TypeVar
 
 from .books import Books, Traits, keep_books
 from .exhibits import Exhibits, percent
+from .form import Form
 from .heads import Heads, heads
 from .lines import Line, Sheet
 from .page import Pen
-from .statements import Form, balance_sheet, cash_flow, income_statement
+from .statements import balance_sheet, cash_flow, income_statement
 from .switches import Switches
 from .table import set_table
 from .truth import Truth
@@ -26,7 +27,7 @@ T = TypeVar("T")
 YEAR = 2023
 NAMES: dict[Language, str] = {"en": "Larkhaven Instruments, Inc.", "zh": "澄屿精密制造股份有限公司"}
 FILES: dict[Language, str] = {"en": "larkhaven_2023_10k.pdf", "zh": "chengyu_2023_annual_report.pdf"}
-_SEEDS = {"en": 1934, "zh": 1976}
+_SEEDS = {"en": 2115, "zh": 1976}
 _REVENUE = {"en": 4_317, "zh": 212_004_718_263}
 _SWITCHES = {
     "en": Switches(
@@ -54,7 +55,7 @@ _SWITCHES = {
         dash="",
         ruled=True,
         note_column=True,
-        traits=Traits(noncontrolling=True, treasury=True, statutory_reserve=True, restricted=True),
+        traits=Traits(noncontrolling=True, treasury=True, statutory_reserve=True, restricted=True, bills=True),
         form=Form(blank_lines=True),
     ),
 }
@@ -91,7 +92,7 @@ class _Writer:
         self.zh = language == "zh"
         years = 5
         self.books = keep_books(random.Random(_SEEDS[language]), YEAR, years, _REVENUE[language], self.switches.traits)
-        own = Traits(treasury=True, statutory_reserve=self.zh, goodwill=False)
+        own = Traits(treasury=True, statutory_reserve=self.zh, goodwill=False, bills=self.zh)
         share = _REVENUE[language] * 11 // 20
         self.parent = _Parent(keep_books(random.Random(_SEEDS[language] + 1), YEAR, years, share, own), own)
         self.years = tuple(YEAR - i for i in range(self.switches.years))
@@ -215,6 +216,8 @@ class _Writer:
         pen.new_page()
         pen.rule(pen.margin, pen.width - pen.margin, pen.height - 60, 2)
         pen.y -= 50
+        lines: tuple[tuple[str, float, float], ...]
+        shares = f"{self.books[YEAR]['shares_basic'] - 1},104,220"
         if self.zh:
             lines = (
                 ("公司代码：（样例）　　公司简称：澄屿精密", 10, 160),
@@ -242,7 +245,7 @@ class _Writer:
                 ("Common Stock, par value $0.01 per share", 9, 34),
                 ("Large accelerated filer [x]     Accelerated filer [ ]     Non-accelerated filer [ ]", 9, 30),
                 (
-                    f"Shares of common stock outstanding at January 31, {YEAR + 1}: {self.books[YEAR]['shares_basic'] - 1},104,220",
+                    f"Shares of common stock outstanding at January 31, {YEAR + 1}: {shares}",
                     9,
                     60,
                 ),
@@ -360,7 +363,15 @@ class _Writer:
             "treasury_stock",
             "noncontrolling_interests",
         )
-        heads_ = (("Common", "stock"), ("Paid-in", "capital"), ("Retained", "earnings"), ("Accumulated", "OCI"), ("Treasury", "stock"), ("NCI",), ("Total",))  # fmt: skip
+        above = [
+            "Common stock",
+            "Paid-in capital",
+            "Retained earnings",
+            "Accumulated OCI",
+            "Treasury stock",
+            "NCI",
+            "Total",
+        ]
         lines: list[Line] = []
 
         def add(label: str, moved: dict[str, int], *, total: bool = False) -> None:
@@ -384,7 +395,7 @@ class _Writer:
             add("Repurchases of common stock", {"treasury_stock": b["share_repurchases"]})
             add(f"Balance at December 31, {year}", b, total=True)
         self.pen.new_page()
-        self._plain("CONSOLIDATED STATEMENTS OF EQUITY", heads_, lines, size=7.5)
+        self._plain("CONSOLIDATED STATEMENTS OF EQUITY", [text.split() for text in above], lines, size=7.5)
 
     def _do_parent(self, _: str) -> None:
         """Schedule I: the registrant alone; its equity is the group's equity attributable to the parent."""
@@ -395,7 +406,8 @@ class _Writer:
             held = b["equity_parent"] + liabilities - p["cash_and_equivalents"] - p["other_noncurrent_assets"]
             own.append(
                 (p["cash_and_equivalents"], held, p["other_noncurrent_assets"], b["equity_parent"] + liabilities,
-                 p["accounts_payable"], p["long_term_debt"] // 2, liabilities, b["equity_parent"], b["equity_parent"] + liabilities)
+                 p["accounts_payable"], p["long_term_debt"] // 2, liabilities, b["equity_parent"],
+                 b["equity_parent"] + liabilities)
             )  # fmt: skip
         labels = (
             "Cash and cash equivalents", "Investments in and advances to subsidiaries", "Other assets", "Total assets",

@@ -4,8 +4,8 @@ import random
 from dataclasses import asdict, dataclass, field
 
 from .books import Sector, Traits
+from .form import Form
 from .lines import Family
-from .statements import Form
 
 LOOKALIKES = ("contents", "selected", "mdna", "quarterly", "segments", "parent", "condensed", "notes", "index")
 
@@ -185,6 +185,7 @@ def _traits(rng: random.Random, family: Family, sector: Sector) -> Traits:
         pension=family != "zh" and often(0.3),
         restructuring=family in ("us", "ifrs") and often(0.25),
         restricted=often(0.2),
+        bills=family == "zh" or (family == "hk" and often(0.5)),
         statutory_reserve=family == "zh" or (family == "hk" and often(0.4)),
     )
 

@@ -22,8 +22,8 @@ class Place:
 class Figure:
     """An item's value in whole units of the currency (or per share, or shares).
 
-    ``dash`` is a printed dash: zero and "not there" are both right answers. A ``not_presented`` item has no line in any primary
-    statement; ``places`` are all its cells in the primary consolidated statements.
+    ``dash`` is a printed dash: zero and "not there" are both right answers. A ``not_presented`` item has no line in any
+    primary statement; ``places`` are all its cells in the primary consolidated statements.
     """
 
     value: Decimal | None

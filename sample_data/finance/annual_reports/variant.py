@@ -45,12 +45,13 @@ _HK_KINDS = ("控股", "國際", "實業", "科技")
 
 # Items of which a missing line is a certain "not presented": nothing else in the statements could be taken for them.
 _SURELY_ABSENT = (
-    "gross_profit", "operating_income", "total_liabilities", "inventories", "goodwill", "research_development", "restructuring",
-    "redeemable_interests", "noncontrolling_interests", "treasury_stock", "total_current_assets", "total_current_liabilities",
-    "total_noncurrent_assets", "total_noncurrent_liabilities", "deposits", "loans_net", "premiums_earned", "claims_incurred",
-    "net_interest_income", "income_discontinued_operations", "acquisitions", "pension_liabilities", "construction_in_progress",
-    "notes_receivable", "contract_assets", "operating_lease_assets", "share_repurchases", "net_income_noncontrolling",
-    "taxes_and_surcharges", "dividends_paid", "surplus_reserve", "restricted_cash", "cost_of_revenue",
+    "gross_profit", "operating_income", "total_liabilities", "inventories", "goodwill", "research_development",
+    "restructuring", "redeemable_interests", "noncontrolling_interests", "treasury_stock", "total_current_assets",
+    "total_current_liabilities", "total_noncurrent_assets", "total_noncurrent_liabilities", "deposits", "loans_net",
+    "premiums_earned", "claims_incurred", "net_interest_income", "income_discontinued_operations", "acquisitions",
+    "pension_liabilities", "construction_in_progress", "notes_receivable", "contract_assets",
+    "operating_lease_assets", "share_repurchases", "net_income_noncontrolling", "taxes_and_surcharges",
+    "dividends_paid", "surplus_reserve", "restricted_cash", "cost_of_revenue",
 )  # fmt: skip
 WRITERS = {"balance_sheet": balance_sheet, "income_statement": income_statement, "cash_flow": cash_flow}
 
@@ -115,7 +116,8 @@ class _Report:
         pen.new_page()
         pen.y -= 120
         lines = {
-            "us": ("UNITED STATES", "SECURITIES AND EXCHANGE COMMISSION", "FORM 10-K", "ANNUAL REPORT PURSUANT TO SECTION 13 OR 15(d)",
+            "us": ("UNITED STATES", "SECURITIES AND EXCHANGE COMMISSION", "FORM 10-K",
+                   "ANNUAL REPORT PURSUANT TO SECTION 13 OR 15(d)",
                    f"For the fiscal year ended {english_date(end)}", name),
             "ifrs": (name, "Annual Report and Accounts", f"For the year ended {english_date(end, european=True)}"),
             "zh": (f"{name}", f"{end.year}年年度报告", "重要提示：本报告为样例，公司及数据均属虚构。"),
@@ -250,7 +252,7 @@ def _with_company_columns(switches: Switches, lines: list[Line], head: Heads) ->
 
 def _remark(switches: Switches) -> str:
     return {
-        "us": "Amounts for the acquired business in this remark are in thousands: revenue of $48,112 and net income of $3,204.",
+        "us": "Amounts for the acquired business are in thousands here: revenue of $48,112 and net income of $3,204.",
         "ifrs": "The amounts in note 27 are stated in thousands; the capital commitments there are 8,214.",
         "zh": "注：本页担保余额以万元列示，期末担保余额为 8,214.50 万元。",
         "hk": "附註：擔保金額以千元列示，年末擔保餘額為 8,214 千元。",

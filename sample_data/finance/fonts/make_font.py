@@ -2,8 +2,8 @@
 
     python sample_data/finance/fonts/make_font.py /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc
 
-reportlab embeds TrueType outlines only, so the cubic curves are converted; the result is committed, and made anew when a
-text of the samples gains a character.
+reportlab embeds TrueType outlines only, so the cubic curves are converted; the result is committed, and made anew when
+a text of the samples gains a character.
 """
 
 import sys
