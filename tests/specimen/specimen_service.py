@@ -55,6 +55,12 @@ def read(work: Work, *, on_progress: OnProgress) -> bytes:
     return b"{}"
 
 
+class TooFaint(InvalidInput):
+    """A kind of refusal of this service's own, without a title in Chinese."""
+
+    code, title = "too_faint", "The print is too faint"
+
+
 TASK = Task(service="specimen", version="1", run="specimen_service:read")
 
 
