@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from evident_core import errors
 from evident_core.errors import EvidentError
-from evident_core.services import Vertical
+from evident_core.services import Vertical, installed
 from evident_core.settings import Settings, load
 from evident_core.web import logs
 from evident_core.web.frame import Frame
@@ -92,7 +92,7 @@ def test_every_error_has_a_title_in_both_languages(app, kind):
     [
         ("GET", "/nothing", 404, "not_found", "/nothing"),
         ("PUT", "/reports", 405, "method_not_allowed", "GET, HEAD, OPTIONS"),
-        ("POST", "/reports/1/corrections", 415, "too_faint", "application/json"),
+        ("POST", "/reports/1/corrections", 415, "unsupported_media", "application/json"),
         ("GET", "/reports?limit=1000", 422, "invalid_input", "limit"),
         ("GET", "/broken", 500, "internal", "request id"),
         ("POST", "/upload", 400, "bad_request", ""),
@@ -395,6 +395,16 @@ def test_openapi_is_valid_and_complete(client):
     assert form["allOf"][0]["required"] == ["file"]
     assert document["paths"]["/pages/{number}.svg"]["get"]["parameters"][0]["schema"] == {"type": "integer"}
     assert document["paths"]["/upload"]["post"]["description"].count("\n\n") == 1
+
+
+@pytest.mark.parametrize("name", list(installed()))
+def test_openapi_of_every_installed_service_is_valid(settings, name):
+    client = create_landing(settings, {name: installed()[name]}).test_client()
+    if client.get(f"/{name}/healthz").status_code == 404:
+        pytest.skip(f"pip install 'evident[{name}]'")
+    document = client.get(f"/{name}/openapi.json").get_json()
+    OpenAPIV31SpecValidator(document).validate()
+    assert client.get(f"/{name}/docs").status_code == 200
 
 
 def test_the_landing_page_holds_every_service(settings):
