@@ -9,8 +9,9 @@ from evident_finance.risk_report.ingest.filing import Filing
 from evident_finance.risk_report.ingest.kind import check_kind
 from evident_finance.risk_report.ingest.notes import notes
 from evident_finance.risk_report.ingest.opening import open_pdf
+from evident_finance.risk_report.ingest.recognise import recognise
 from evident_finance.risk_report.ingest.rendering import PDFIUM, page_size, render_page
-from evident_finance.risk_report.ingest.triage import language_of, triage
+from evident_finance.risk_report.ingest.triage import triage
 
 __all__ = ["Filing", "ingest", "page_size", "render_page"]
 
@@ -36,10 +37,11 @@ def ingest(data: bytes, *, name: str, password: str | None = None) -> Filing:
         opened = open_pdf(data, password)
         try:
             read = triage(opened.document)
-            filing = Filing(_named(data, name), opened, read, language_of(read.texts))
-            check_kind(read, [filing.page_size(page) for page in range(1, filing.page_count + 1)])
+            recognised = recognise(opened.document, read)
+            filing = Filing(_named(data, name), opened, read, recognised)
+            check_kind(read)
             filing.facts = cover_facts(filing)
-            filing.notes = notes(filing, opened, read)
+            filing.notes = notes(filing, opened, read, recognised)
         except BaseException:
             opened.document.close()
             raise

@@ -12,7 +12,7 @@ from evident_finance.risk_report import typeset
 from evident_finance.risk_report.ingest.opening import Opened
 from evident_finance.risk_report.ingest.page import Page
 from evident_finance.risk_report.ingest.rendering import PDFIUM, picture
-from evident_finance.risk_report.ingest.triage import Triage
+from evident_finance.risk_report.ingest.triage import Triage, language_of
 from evident_finance.risk_report.schema import PageWords
 from evident_finance.risk_report.typeset import Run
 
@@ -29,14 +29,15 @@ class Filing:
     an owner password, a repair, pages that could not be read, text that is hidden (its value is that text).
     """
 
-    def __init__(self, input_: InputRef, opened: Opened, read: Triage, language: Language) -> None:
+    def __init__(self, input_: InputRef, opened: Opened, read: Triage, recognised: dict[int, PageWords]) -> None:
         self.input = input_
         self.texts: tuple[str, ...] = tuple(read.texts)
-        self.language: Language = language
+        self.language: Language = language_of(read.texts)
         self.facts: tuple[Fact, ...] = ()
         self.notes: tuple[Fact, ...] = ()
         self._document = opened.document
-        self._recognised: dict[int, PageWords] = {}
+        self._sizes = read.sizes
+        self._recognised = recognised
         self.words = lru_cache(maxsize=_KEPT_PAGES)(self._words)
 
     @property
@@ -52,8 +53,8 @@ class Filing:
 
     def page_size(self, page: int) -> tuple[float, float]:
         """Width and height of a page in points as it is displayed."""
-        with PDFIUM, self._open(page) as opened:
-            return opened.shown.size
+        self._check(page)
+        return self._sizes[page - 1]
 
     def render(self, page: int, scale: float = 1.5) -> bytes:
         """A page as PNG, ``scale`` pixels a point."""
@@ -68,19 +69,24 @@ class Filing:
     def locate(self, page: int, texts: Iterable[str]) -> list[BBox | None]:
         """A tight box for each of the texts on that page, whatever the breaks of lines; None where not printed."""
         texts = list(texts)
+        if page in self._recognised:
+            return locate(((word.text, word.bbox) for word in self._recognised[page].words), texts)
         with PDFIUM:
             boxes = typeset.locate(self._document, page, texts)
-        if missing := [i for i, box in enumerate(boxes) if box is None]:
-            # Letters repaired or drawn twice: the page as it is read for words, at ten times the cost.
-            with PDFIUM, self._open(page) as opened:
-                found = opened.locate([texts[i] for i in missing])
-            boxes = [found[missing.index(i)] if i in missing else box for i, box in enumerate(boxes)]
+            if any(box is None for box in boxes):
+                # Letters repaired or drawn twice: the page as it is read for words, at ten times the cost.
+                with self._open(page) as opened:
+                    found = locate(((char.text, char.box) for char in opened.chars()), texts)
+                boxes = [box or again for box, again in zip(boxes, found, strict=True)]
         return boxes
 
     def _open(self, page: int) -> Page:
+        self._check(page)
+        return Page(self._document[page - 1], page)
+
+    def _check(self, page: int) -> None:
         if not 1 <= page <= self.page_count:
             raise NotFound(f"There is no page {page}; the file has pages 1 to {self.page_count}.", page=page)
-        return Page(self._document[page - 1], page)
 
     def close(self) -> None:
         """Let go of the file."""

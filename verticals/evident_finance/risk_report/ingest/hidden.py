@@ -109,7 +109,8 @@ class _Survey:
 
     def walk(self, get: Getter, parent: int, count: int, matrix: Matrix | None = None, depth: int = 0) -> None:
         """Look at all objects of a page or form, in the order they are drawn."""
-        left, bottom, right, top, _ = self.shown
+        left, bottom, right, top, turn = self.shown
+        low = 2 if turn in (90, 270) else 3
         colour, colours = _view(self._colour, "I")
         bounds, corners = _view(self._box, "f")
         c0, c1, c2, c3 = colours
@@ -133,7 +134,7 @@ class _Survey:
                 self._suspect(handle, "drawn transparently", box)
             elif box[2] <= left or box[3] <= bottom or box[0] >= right or box[1] >= top:
                 self._suspect(handle, "placed off the page", box, certain=True)
-            elif min(box[2] - box[0], box[3] - box[1]) < _SMALLEST_SIZE and _size(handle, matrix) < _SMALLEST_SIZE:
+            elif 0 < box[low] - box[low - 2] < _SMALLEST_SIZE and _size(handle, matrix) < _SMALLEST_SIZE:
                 self._suspect(handle, "printed smaller than one point", box, certain=True)
             elif colour[0] >= _NEAR_WHITE and colour[1] >= _NEAR_WHITE and colour[2] >= _NEAR_WHITE:
                 self._suspect(handle, "in the colour of its background", box)

@@ -14,7 +14,7 @@ _SLIDE_SHARE = 0.8
 _WAY_OUT = "Give the company's annual report (10-K, 20-F, annual report, 年度报告)."
 
 
-def check_kind(read: Triage, sizes: list[tuple[float, float]]) -> None:
+def check_kind(read: Triage) -> None:
     """Refuse a document that is not an annual report, naming what it seems to be.
 
     Raises:
@@ -32,12 +32,12 @@ def check_kind(read: Triage, sizes: list[tuple[float, float]]) -> None:
         return
     statements = sum(1 for text in read.texts if words.titles.search(text))
     if form or _first(words.forms, front):
-        if not statements and _are_slides(read, sizes):
+        if not statements and _are_slides(read):
             raise _refused("a set of slides")
         return
     if statements >= 2:
         return
-    if _are_slides(read, sizes):
+    if _are_slides(read):
         raise _refused("a set of slides")
     if not statements:
         raise _refused("a document without balance sheet, income statement or cash-flow statement")
@@ -49,13 +49,13 @@ def _first(terms: tuple[Term, ...], text: str) -> tuple[str, int] | None:
     return min(found, key=lambda each: each[1], default=None)
 
 
-def _are_slides(read: Triage, sizes: list[tuple[float, float]]) -> bool:
+def _are_slides(read: Triage) -> bool:
     """Most pages lie on their side and hold few words each."""
     if len(read.texts) < _SLIDE_PAGES:
         return False
     like = sum(
         1
-        for text, (width, height) in zip(read.texts, sizes, strict=True)
+        for text, (width, height) in zip(read.texts, read.sizes, strict=True)
         if width > 1.2 * height and len(text.split()) < _SLIDE_WORDS
     )
     return like >= _SLIDE_SHARE * len(read.texts)

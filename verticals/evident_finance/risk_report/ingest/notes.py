@@ -5,10 +5,12 @@ from evident_core.evidence import Element, Fact, PageBox, Source
 from evident_finance.risk_report.ingest.filing import Filing
 from evident_finance.risk_report.ingest.limits import MAX_HIDDEN_NOTES
 from evident_finance.risk_report.ingest.opening import Opened
+from evident_finance.risk_report.ingest.recognise import COMMAND
 from evident_finance.risk_report.ingest.triage import Triage, ranges
+from evident_finance.risk_report.schema import PageWords
 
 
-def notes(filing: Filing, opened: Opened, read: Triage) -> tuple[Fact, ...]:
+def notes(filing: Filing, opened: Opened, read: Triage, recognised: dict[int, PageWords]) -> tuple[Fact, ...]:
     """All remarks on the file and its pages; hidden text is quoted, with the page and the place."""
     found = [
         _fact(f"note.{remark.key}", remark.sentence, Source(input=filing.input, where=Element(path=remark.path)))
@@ -17,11 +19,22 @@ def notes(filing: Filing, opened: Opened, read: Triage) -> tuple[Fact, ...]:
     about_pages = (
         ("turned", read.turned, "Page(s) {pages} are printed sideways; they are read and shown upright."),
         ("scanned", read.scanned, "Page(s) {pages} are scans; the text that came with them was used."),
-        ("pictures", read.pictures, "Page(s) {pages} are pictures without text, which was not read."),
+        (
+            "recognised",
+            sorted(recognised),
+            "Page(s) {pages} have no usable text; it was recognised in the picture: wholly on the cover and the "
+            "statements, elsewhere only the page's head.",
+        ),
+        (
+            "pictures",
+            [page for page in read.pictures if page not in recognised],
+            f"Page(s) {{pages}} are pictures without text, which was not read. To have it recognised: {COMMAND}",
+        ),
         (
             "unreadable",
-            read.unreadable,
-            "The fonts of page(s) {pages} do not tell which characters they print; their text was not used.",
+            [page for page in read.unreadable if page not in recognised],
+            "The fonts of page(s) {pages} do not tell which characters they print; their text was not used. "
+            f"To have it recognised in the pages' pictures: {COMMAND}",
         ),
         ("doubled", read.doubled, "Page(s) {pages} carry their text twice; it was read once."),
     )

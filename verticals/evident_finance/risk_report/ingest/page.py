@@ -148,17 +148,6 @@ class Page:
                 chars.append(Char(text, box, style.size, style.bold, style.upright))
         return chars
 
-    def locate(self, texts: Iterable[str]) -> list[BBox | None]:
-        """A tight box for each of the texts, whatever the spaces and line breaks; None where it is not printed."""
-        printed = [char for char in self.chars() if _ink(char.text)]
-        ink = "".join(char.text for char in printed)
-        boxes: list[BBox | None] = []
-        for text in texts:
-            wanted = _ink(_clean(text))
-            start = ink.find(wanted) if wanted else -1
-            boxes.append(_around(char.box for char in printed[start : start + len(wanted)]) if start >= 0 else None)
-        return boxes
-
     def words(self) -> PageWords:
         """The printed words and rules."""
         width, height = self.shown.size
@@ -266,6 +255,18 @@ class Page:
             straight=min(abs(across), abs(down)) / length < _STRAIGHT,
             hidden=self.layer.hidden.get(where, ""),
         )
+
+
+def locate(printed: Iterable[tuple[str, BBox]], texts: Iterable[str]) -> list[BBox | None]:
+    """A tight box for each text in what is printed (characters or words, in order), whatever spaces and line breaks."""
+    places = [(char, box) for piece, box in printed for char in _ink(piece)]
+    ink = "".join(char for char, _ in places)
+    boxes: list[BBox | None] = []
+    for text in texts:
+        wanted = _ink(_clean(text))
+        start = ink.find(wanted) if wanted else -1
+        boxes.append(_around(box for _, box in places[start : start + len(wanted)]) if start >= 0 else None)
+    return boxes
 
 
 def _is_bold(drawn: Any) -> bool:

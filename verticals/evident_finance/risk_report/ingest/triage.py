@@ -22,9 +22,10 @@ _VOWEL = re.compile("[AEIOUYaeiouy]")
 
 @dataclass
 class Triage:
-    """All pages' texts, and the numbers of the pages that need more than reading."""
+    """All pages' texts and sizes (as displayed), and the numbers of the pages that need more than reading."""
 
     texts: list[str] = field(default_factory=list)
+    sizes: list[tuple[float, float]] = field(default_factory=list)
     hidden: list[tuple[int, HiddenText]] = field(default_factory=list)
     turned: list[int] = field(default_factory=list)
     pictures: list[int] = field(default_factory=list)
@@ -41,11 +42,13 @@ def triage(document: pypdfium2.PdfDocument) -> Triage:
             opened = document[number - 1]
         except pypdfium2.PdfiumError:
             result.texts.append("")
+            result.sizes.append((0.0, 0.0))
             result.unreadable.append(number)
             continue
         with Page(opened, number, upright=True) as page:
             if page.turned:
                 result.turned.append(number)
+            result.sizes.append(page.shown.size)
             text = page.text
             ink = len("".join(text.split()))
             if ink < _LEAST_TEXT and page.layer.pictured > _PICTURE_SHARE:
