@@ -80,6 +80,17 @@ def test_an_item_is_answered_by_what_was_read(facts: Facts) -> None:
     assert answer.inputs == (answer.fact,)
 
 
+def test_a_year_is_the_filings_own(fact: Callable[..., Fact]) -> None:
+    ends = {"2019-02-02": "20", "2018-02-03": "10"}
+    read = [fact("revenue", value, end) for end, value in ends.items()]
+    assert ask("revenue 2018", Facts(read)).fact.number == 10
+    retailer = Facts([*read, fact("filing.fiscal_year", "2018", None, None)])
+    assert ask("revenue 2018", retailer).fact.number == 20
+    assert ask("revenue 2017", retailer).fact.number == 10
+    assert ask("revenue 2019", retailer).fact.number == 20
+    assert ask("revenue growth 2018", retailer).fact.number == 100
+
+
 def test_a_text_fact_is_answered_as_text(facts: Facts) -> None:
     assert ask("filing.company", facts).fact.value == "Acme Corp."
 

@@ -102,7 +102,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "ohlson_high": ("ohlson_probability=50", "ohlson_probability=49.9"),
     "ohlson_elevated": ("ohlson_probability=3.8", "ohlson_probability=50"),
     "ohlson_low": ("ohlson_probability=3.7", "ohlson_probability=3.8"),
-    "revenue_grew": ("revenue=110 revenue'=100", "revenue=109 revenue'=100"),
+    "revenue_grew": ("revenue=105 revenue'=100", "revenue=104 revenue'=100"),
     "advances_from_customers_rose": (
         "contract_liabilities=110 contract_liabilities'=100 total_assets=5500",
         "contract_liabilities=110 contract_liabilities'=100 total_assets=5501",
@@ -457,6 +457,16 @@ def test_doubtful_restated_corrected_and_absent_values_are_pointed_out(company: 
     assert claims[f"value_corrected.total_current_assets@{NOW}"].predicate == "value_corrected"
     absent = claims[f"not_presented.capex@{NOW}"]
     assert (absent.predicate, absent.polarity) == ("item_not_presented", Polarity.NOT_ASSESSED)
+
+
+def test_nothing_is_concluded_from_a_contested_value(company: Make) -> None:
+    for confidence, concluded in ((0.69, False), (0.7, True)):
+        doubtful = {"confidence": confidence}
+        read = [f.model_copy(update=doubtful) if f.id == f"net_income@{NOW}" else f for f in company()]
+        resting = {f.id for f in assess(read).facts if f.confidence == confidence and not f.id.startswith("matrix.")}
+        assert f"return_on_equity@{NOW}" in resting
+        claims = [claim for claim in assess(read).claims if claim.topic != "data_quality"]
+        assert bool([c for c in claims if resting & set(c.facts.values())]) is concluded
 
 
 def test_certainty_is_that_of_the_weakest_fact(company: Make) -> None:

@@ -81,15 +81,15 @@ class Ledger:
         Raises:
             InvalidInput: The filing has no such period; the message lists those it has.
         """
-        if year_or_date in self.periods:
-            return year_or_date
-        for period in self.periods:
-            # A year of 52 or 53 weeks may end in the first days of January, or as retailers' do in early February.
-            if year_or_date == period[:4] or (len(year_or_date) == 10 and year_or_date == period):
-                return period
-        for fact in self.facts.all:
-            if fact.period and year_or_date in (fact.period, fact.period[:4]):
-                return fact.period
+        ends = [*self.periods, *(fact.period for fact in self.facts.all if fact.period)]
+        # A retailer's fiscal 2018 may end in February 2019: the filing's own count of years comes first.
+        fiscal = self.facts.get("filing.fiscal_year")
+        shift = int(self.newest[:4]) - int(str(fiscal.value)) if self.newest and fiscal and fiscal.value else 0
+        wanted = str(int(year_or_date) + shift) if len(year_or_date) == 4 else year_or_date
+        for year in (wanted, year_or_date):
+            for end in ends:
+                if year in (end, end[:4]):
+                    return end
         have = ", ".join(self.periods) or "none"
         raise InvalidInput(f"{year_or_date} is not in the filing; its periods are: {have}.", year=year_or_date)
 

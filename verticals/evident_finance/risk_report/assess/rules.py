@@ -15,8 +15,8 @@ from evident_finance.risk_report.assess.ledger import Ledger
 GRAVITY = list(Severity)
 SWOT = ("strengths", "weaknesses", "opportunities", "threats")
 _PRECISION = {PURE: Decimal("0.01"), "%": Decimal("0.1"), "d": Decimal(1)}
-_UNSURE = 0.7
-"""Below this confidence a reader is asked to look at the page."""
+UNSURE = 0.7
+"""Below this confidence a reader is asked to look at the page, and nothing is concluded from the value."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ class Conclusions:
             found = self._fact_in(expression, fact, rule.polarity is Polarity.NOT_ASSESSED)
             if found is not None:
                 roles[role] = found
+        if rule.topic != "data_quality" and any(found.confidence < UNSURE for found in roles.values()):
+            return None
         needed = {role for role in catalogue.predicates()[rule.predicate].roles if not role.endswith("?")}
         if not needed <= roles.keys():
             return None
@@ -114,8 +116,9 @@ class Conclusions:
         try:
             before = ledger.find(trend.name, ledger.before(newest))
         except CannotCompute:
-            return _claim(name, "stated", (("value", now),), trend.topic) if trend.name in catalogue.items() else None
-        if now.unit != before.unit or now.unit is None:
+            said = trend.name in catalogue.items() and now.confidence >= UNSURE
+            return _claim(name, "stated", (("value", now),), trend.topic) if said else None
+        if now.unit != before.unit or now.unit is None or min(now.confidence, before.confidence) < UNSURE:
             return None
         roles = [("value", now), ("before", before)]
         if now.unit in RATIO_UNITS:
@@ -149,9 +152,11 @@ class Conclusions:
                 continue
             obstacle = self.ledger.obstacle(name, newest)
             key = f"{name}@{newest}"
-            if obstacle is None and key not in spoken:
-                yield _claim(f"stated.{key}", "stated", (("value", self.ledger.find(name, newest)),), measure.group)
-            elif obstacle is not None and (name not in self.ledger.form.refuses or measure.group not in refused):
+            if obstacle is None:
+                value = self.ledger.find(name, newest)
+                if key not in spoken and value.confidence >= UNSURE:
+                    yield _claim(f"stated.{key}", "stated", (("value", value),), measure.group)
+            elif name not in self.ledger.form.refuses or measure.group not in refused:
                 refused |= {measure.group} if name in self.ledger.form.refuses else set()
                 yield from self._silence(key, name, newest, obstacle)
         for name in catalogue.expected():
@@ -197,7 +202,7 @@ class Conclusions:
                 continue
             if any(isinstance(source.where, Correction) for source in fact.sources):
                 yield _about(fact, "value_corrected", Severity.LOW)
-            elif fact.name in catalogue.items() and fact.period in recent and fact.confidence < _UNSURE:
+            elif fact.name in catalogue.items() and fact.period in recent and fact.confidence < UNSURE:
                 yield _about(fact, "value_contested", Severity.MEDIUM)
             if fact.name in catalogue.items() and "restated" in fact.note and fact.period in recent:
                 yield _about(fact, "value_restated", Severity.LOW)
