@@ -73,6 +73,7 @@ def _compare(outcome: Outcome, truth: Truth, facts: dict[str, Fact]) -> None:
                     "truth": str(figure.value),
                     "read": str(fact.value) if fact else None,
                     "confidence": fact.confidence if fact else None,
+                    "label": figure.places[0].label if figure.places else None,
                     "printed": figure.places[0].text if figure.places else None,
                     "page": figure.places[0].page if figure.places else None,
                     "quote": _quote(fact),
@@ -129,7 +130,8 @@ def summary(outcomes: list[Outcome]) -> dict[str, Any]:
             for each in value if isinstance(value, tuple) else (value,):
                 by_switch[name][str(each)] += outcome.counts
                 by_switch[name][str(each)]["documents"] += 1
-    items: Counter[str] = Counter(miss["item"] + " " + miss["verdict"] for o in outcomes for miss in o.misses)
+    items: Counter[str] = Counter(f"{miss['item']} {miss['verdict']}" for o in outcomes for miss in o.misses)
+    labels: Counter[str] = Counter(f"{miss['item']}: {miss['label']}" for o in outcomes for miss in o.misses)
     return {
         "documents": len(outcomes),
         "documents_right": sum(not o.misses for o in outcomes) / max(1, len(outcomes)),
@@ -142,6 +144,7 @@ def summary(outcomes: list[Outcome]) -> dict[str, Any]:
             if len(values) > 1
         },
         "worst_items": items.most_common(40),
+        "worst_labels": labels.most_common(40),
         "worst_documents": [(o.seed, len(o.misses)) for o in sorted(outcomes, key=lambda o: -len(o.misses))[:20]],
         "misses": [miss for o in outcomes for miss in o.misses],
     }
@@ -214,6 +217,7 @@ def _print(result: dict[str, Any]) -> None:
             f"{values['missing']:>9.4f}{values['place_right']:>8.3f}{values['not_presented_honoured']:>8.3f}"
         )
     print("\nitems most often missed:", ", ".join(f"{name} {count}" for name, count in result["worst_items"][:25]))
+    print("labels most often missed:", "; ".join(f"{name} {count}" for name, count in result["worst_labels"][:25]))
     print("documents with most misses:", result["worst_documents"][:12])
 
 

@@ -223,7 +223,7 @@ def _row(
         if sign and signed.get(switches.currency_sign, False) and line.role != "shares":
             pen.text(edge - frame.column_width + size * 0.9, sign, size, bold=bold, y=y)
         box = pen.right(edge, text, size, bold=bold, y=y)
-        placed.append(Placed(line, column, Place(pen.page, _round(box), text)))
+        placed.append(Placed(line, column, Place(pen.page, _round(box), text, line.label)))
     pen.y = base - len(wrapped) * step
     if line.role == "total" and not switches.ruled:
         pen.y -= size * 0.25

@@ -11,11 +11,12 @@ Status = Literal["presented", "not_presented", "dash"]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a figure is printed: page from 1, box in points from the upper left corner of the page as displayed."""
+    """Where a figure is printed, and under which label: page from 1, box in points from the upper left as displayed."""
 
     page: int
     bbox: BBox
     text: str
+    label: str = ""
 
 
 @dataclass(frozen=True)
