@@ -149,7 +149,8 @@ class Sheet:
         """Give lines their reference into the notes."""
         number = 2
         for i, line in enumerate(self.lines):
-            if line.role == "line" and line.printed and self.rng.random() < probability:
+            stated = any(value is not None for value in line.printed)
+            if line.role == "line" and stated and self.rng.random() < probability:
                 number += 1
                 self.lines[i] = replace(line, note=style.format(number))
 
