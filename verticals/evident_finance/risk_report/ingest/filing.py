@@ -10,7 +10,7 @@ from evident_core.evidence import BBox, Fact, InputRef, Language
 
 from evident_finance.risk_report import typeset
 from evident_finance.risk_report.ingest.opening import Opened
-from evident_finance.risk_report.ingest.page import Page
+from evident_finance.risk_report.ingest.page import Page, locate
 from evident_finance.risk_report.ingest.rendering import PDFIUM, picture
 from evident_finance.risk_report.ingest.triage import Triage, language_of
 from evident_finance.risk_report.schema import PageWords
