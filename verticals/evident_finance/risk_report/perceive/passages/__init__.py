@@ -40,6 +40,7 @@ from evident_finance.risk_report.ingest import Filing
 from evident_finance.risk_report.perceive.passages import audit, findings, risk_factors, schedules, segments, shares
 from evident_finance.risk_report.perceive.passages.cite import cite
 from evident_finance.risk_report.perceive.passages.prose import Prose
+from evident_finance.risk_report.perceive.passages.topics import folding, vocabulary
 
 __all__ = ["polarity", "read_passages", "severity"]
 
@@ -73,6 +74,7 @@ def read_passages(filing: Filing) -> tuple[Fact, ...]:
         *segments.drafts(prose, filing.facts),
     ]
     facts = cite(filing, prose, drafts)
+    facts += _hidden(filing, sum(fact.name == "passage.injected_text" for fact in facts))
     known = {fact.id for fact in facts}
     silent = tuple(_not_found(name) for name in _TYPED if name not in known)
     return facts + silent + risk_factors.summary(facts)
@@ -88,6 +90,25 @@ def severity(fact: Fact) -> Severity:
     """The severity of a ``passage.risk_factor``; NONE for every other fact."""
     match = re.search(r"; severity (\w+)", fact.note)
     return Severity(match[1]) if match else Severity.NONE
+
+
+def _hidden(filing: Filing, seen: int) -> tuple[Fact, ...]:
+    """Text that a page hides and that addresses a machine; the filing's notes have found what is hidden."""
+    topic = vocabulary().topic["injected_text"]
+    texts = [note for note in filing.notes if note.name == "note.hidden_text"]
+    addressed = [
+        note for note in texts if any(cue.search(folding(str(note.value)), filing.language) for cue in topic.cue)
+    ]
+    return tuple(
+        Fact(
+            id=f"passage.injected_text#{n}",
+            name="passage.injected_text",
+            value=note.value,
+            sources=note.sources,
+            note=f"{Polarity.PRESENT}: {topic.finding['en']}, hidden from view",
+        )
+        for n, note in enumerate(addressed, start=seen + 1)
+    )
 
 
 def _not_found(name: str) -> Fact:

@@ -12,6 +12,7 @@ from evident_finance.risk_report.perceive.passages.prose import Prose, Span
 from evident_finance.risk_report.perceive.passages.topics import vocabulary
 
 _REPORT = 24_000
+_MOST_MATTERS = 9
 _ZH_MATTER = re.compile(
     r"^ ?(?P<number>\(?[一二三四五六七八九十\d]{1,2} ?[).、])(?! ?\d) ?(?P<title>[^。；;]{2,40}?) *$"
 )
@@ -83,7 +84,9 @@ def _matters(filing: Filing, prose: Prose) -> Iterator[Span]:
     region = Span(start, min(len(prose.text), start + _REPORT))
     for line in prose.lines(region):
         text = prose.plain[line.start : line.end].strip()
-        if line.start > start and audit.matters_end.search(text, prose.language):
+        if line.start > start and (
+            audit.matters_end.search(text, prose.language) or audit.signature.search(text, prose.language)
+        ):
             region = Span(start, line.start)
             break
     if prose.language == "zh":
@@ -98,7 +101,11 @@ def _matters(filing: Filing, prose: Prose) -> Iterator[Span]:
         ]
     else:
         spans = [heading.span for heading in headings(filing, prose, region)]
-    for span in spans:
-        text = prose.plain[span.start : span.end].strip()
-        if 4 <= len(text) <= 240 and not audit.not_matters.search(text, prose.language):
-            yield span
+    titles = [
+        span
+        for span in spans
+        if 4 <= len(text := prose.plain[span.start : span.end].strip()) <= 240
+        and not audit.not_matters.search(text, prose.language)
+    ]
+    # A report has a handful; more headings than that are those of pages that follow it.
+    yield from titles if len(titles) <= _MOST_MATTERS else []

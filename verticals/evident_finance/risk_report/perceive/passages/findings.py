@@ -18,6 +18,7 @@ _MODAL = {
 _NEGATION = {"en": re.compile(r"\b(no|not|none|nor|never|without|neither)\b"), "zh": re.compile(r"不|未|无|没有")}
 _AMOUNT = re.compile(r"[$€£¥] ?\d|\d ?(?:million|billion|percent|%|万元|亿元|元)")
 _TABLE = re.compile(r"(?:[\d,.()]+ ){4,}")
+_LEAD = re.compile(r"(?:[•●▪■*–-]|\(\d{1,2}\))\s+")
 _CHECKBOX = re.compile(r"[□☐] ?适用 ?[√☑✓☒] ?不适用")
 
 
@@ -102,11 +103,13 @@ def _sentences(prose: Prose, topic: Topic, fiscal_year: str | None) -> Iterator[
                 text[max(0, match.start() - 30) : match.start()]
             ):
                 break
-            if topic.factual and _is_old(text, fiscal_year):
+            if topic.current and _is_old(text, fiscal_year):
                 break
             rank = (
                 1.0 - 0.2 * order + 0.5 * bool(_AMOUNT.search(text)) + 0.4 * bool(fiscal_year and fiscal_year in text)
             )
+            lead = _LEAD.match(prose.text, span.start)
+            span = Span(lead.end(), span.end) if lead else span
             yield Finding(span, cue.polarity, cue.value, rank - 0.3 * (len(text) > 500))
             break
 

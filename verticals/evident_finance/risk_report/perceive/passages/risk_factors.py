@@ -134,7 +134,7 @@ def _fits(prose: Prose, cues: Cues, line: Span) -> bool:
 
 _GROUP = re.compile(
     r"^(?:general )?(?:(?:[a-z]+[ ,&-]+){1,6}risks?(?: factors)?|"
-    r"risks? (?:related|relating|associated|specific) (?:to|with) .{3,60})$"
+    r"risks? of our [a-z ,]{3,40}|risks? (?:related|relating|associated|specific) (?:to|with) .{3,60})$"
 )
 
 
@@ -159,7 +159,10 @@ def _statements(prose: Prose, found: list[Heading]) -> list[Span]:
 def _without_group(prose: Prose, span: Span) -> Span:
     """The heading without a group's name ("Legal Risks") that is set in the same type on the line above it."""
     lines = prose.lines(span)
-    if len(lines) > 1 and _GROUP.match(prose.plain[lines[0].start : lines[0].end].strip()):
+    if len(lines) < 2:
+        return span
+    first = prose.text[lines[0].start : lines[0].end].strip()
+    if first.isupper() or _GROUP.match(first.lower()):
         return Span(lines[1].start, span.end)
     return span
 

@@ -92,10 +92,11 @@ def debt_maturities(prose: Prose, facts: tuple[Fact, ...]) -> list[Draft]:
 def _schedules(prose: Prose, scale: Fact | None) -> Iterator[Schedule]:
     topic = vocabulary().topic["debt_maturities"]
     for announced in candidates(prose, topic):
-        text = " ".join(prose.plain[announced.start : announced.end].split())
-        if topic.reject.search(text, "en") or not any(cue.search(text, "en") for cue in topic.cue):
+        text = prose.plain[announced.start : announced.end]
+        match = next((found for cue in topic.cue if (found := cue.search(text, "en"))), None)
+        if match is None or topic.reject.search(text, "en"):
             continue
-        first = prose.line_at(announced.end - 2).start
+        first = prose.line_at(announced.start + match.start()).start
         lines = prose.lines(Span(first, min(len(prose.text), first + 2400)))[:_LINES]
         near = scale_near(prose, Span(max(0, announced.start - 200), lines[min(6, len(lines) - 1)].end), scale)
         for dues, total, factor in (
@@ -107,8 +108,17 @@ def _schedules(prose: Prose, scale: Fact | None) -> Iterator[Schedule]:
                 continue
             matches = total is not None and abs(sum(due.amount for due in dues) - total) <= len(dues)
             if total is None or matches:
-                yield Schedule(announced, tuple(dues), factor, matches)
+                yield Schedule(_announcement(prose, announced, first), tuple(dues), factor, matches)
             break
+
+
+def _announcement(prose: Prose, sentence: Span, line: int) -> Span:
+    """The sentence up to its colon, without what stands on lines before one that opens it."""
+    start = line if sentence.start < line and prose.text[line : line + 1].isupper() else sentence.start
+    colon = prose.text.find(":", line, sentence.end)
+    return Span(
+        start, colon + 1 if colon > start and not _INLINE.search(prose.plain, colon, sentence.end) else sentence.end
+    )
 
 
 _Read = tuple[list[Due], Decimal | None, int]
@@ -149,6 +159,8 @@ def _listed(prose: Prose, lines: list[Span], scale: int) -> _Read:
     for line in lines:
         text = prose.plain[line.start : line.end].strip()
         if match := _ROW.match(text):
+            if re.search(r"[a-z]", match["rest"]):
+                continue
             amounts = _amounts(match["rest"])
             if len(amounts) != 1 or amounts[0] is None:
                 return [], None, scale

@@ -11,7 +11,7 @@ from evident_finance.risk_report.perceive.passages.prose import Prose, Span
 
 _PERCENT = r"\d{1,3}(?:\.\d+)?\s?(?:%|percent)"
 _EN = re.compile(
-    rf"(?P<who>[^,;]*?)(?:,? (?:which|who|that|each|together|collectively|in aggregate|in the aggregate),?)?\s"
+    rf"(?P<who>[^;]*?)(?:,? (?:which|who|that|each|together|collectively|in aggregate|in the aggregate),?)?\s"
     rf"(?:accounted for|account for|represent(?:ed|ing|s)?|compris(?:ed|ing)|constituted|were|was)\s"
     rf"(?:approximately |about |an aggregate of |in (?:the )?aggregate )*"
     rf"(?P<list>{_PERCENT}(?:(?:, and|,| and) {_PERCENT})*)\sof (?P<measure>[^.;]{{4,120}})"
@@ -70,9 +70,9 @@ def _shares(prose: Prose, span: Span) -> list[tuple[str, str, Decimal, Span]]:
             continue
         supplies = re.search(r"supplier|vendor|manufacturer", match["who"]) is not None
         measure = _PURCHASES if supplies else _REVENUE
-        if not measure.search(match["measure"].strip() + " "):
+        if not measure.search(match["measure"].strip()):
             continue
-        printed = prose.print(Span(span.start + match.start("who"), span.start + match.end("who")))
+        printed = prose.print(Span(span.start + match.start("who"), span.start + match.end("who"))).rstrip(" ,")
         subject = re.sub(
             r"^(?:In|During|For)\b[^,]*\b(?:19|20)\d\d\b,? |^(?:Collectively|Additionally|Together),? ", "", printed
         )

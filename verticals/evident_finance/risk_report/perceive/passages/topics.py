@@ -53,6 +53,7 @@ class Topic(Frozen):
     fact: str | None = None
     limit: int = Field(default=3, ge=1)
     factual: bool = True
+    current: bool = False
     anchors: dict[Language, tuple[str, ...]] = Field(default_factory=dict)
     reject: Cues = Cues()
     checkbox: Cues = Cues()
