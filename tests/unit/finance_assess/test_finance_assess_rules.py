@@ -6,7 +6,10 @@ from decimal import Decimal
 import pytest
 from evident_core.evidence import Claim, Correction, Derived, Fact, Polarity, Severity, Source, Status
 from evident_finance.risk_report.assess import assess, catalogue
+from evident_finance.risk_report.assess.formula import names
 from evident_finance.risk_report.schema import Assessment
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 NOW, BEFORE = "2023-12-31", "2022-12-31"
 Make = Callable[..., list[Fact]]
@@ -236,6 +239,52 @@ def test_rules_use_only_known_names() -> None:
         assert bool(rule.risk) is (rule.likelihood > 0) is (rule.impact > 0), rule.id
     used = {name for rule in catalogue.rules() for name in rule.roles.values() if name.startswith("threshold.")}
     assert used == {f"threshold.{name}" for name in catalogue.thresholds()}
+
+
+def test_every_expression_of_the_data_files_reads_known_names() -> None:
+    known = set(catalogue.items()) | set(catalogue.measures()) | {"each", "gnp_price_index", "market_value_of_equity"}
+    known |= {f"threshold.{name}" for name in catalogue.thresholds()} | {f"{name}.change" for name in known}
+    known |= {"assessment.form", "altman.model", "auditor.opinion", "auditor.name", "going_concern.doubt"}
+    known |= {
+        "internal_control.effective",
+        *(f"filing.{n}" for n in ("company", "fiscal_year_end", "currency", "standard")),
+    }
+    expressions = [rule.when for rule in catalogue.rules()]
+    expressions += [each for rule in catalogue.rules() for each in rule.severe.values()]
+    expressions += [form.when for form in catalogue.forms()] + [model.when for model in catalogue.altman_models()]
+    expressions += [each for m in catalogue.measures().values() for each in (m.formula, *m.positive)]
+    expressions += [role for rule in catalogue.rules() for role in rule.roles.values() if role != "$"]
+    for expression in expressions:
+        unknown = names(expression) - known
+        assert all(name.startswith("passage.") for name in unknown), (expression, unknown)
+    assert {name for trend in catalogue.trends() for name in (trend.name,)} <= known
+    assert set(catalogue.headline()) <= set(catalogue.measures())
+    assert set(catalogue.expected()) <= set(catalogue.items())
+
+
+NUMBERS = st.decimals(-(10**12), 10**12, places=2).map(str) | st.sampled_from(["0", "1", "-1"])
+READ = st.lists(
+    st.tuples(
+        st.sampled_from([*catalogue.items(), "check.balance", "concentration.customer_share", "auditor.opinion"]),
+        st.sampled_from([NOW, BEFORE]),
+        st.one_of(st.none(), NUMBERS),
+        st.sampled_from(["USD", "USD", "USD", "EUR", "1", "%", None]),
+        st.floats(0, 1),
+    ),
+    max_size=70,
+    unique_by=lambda drawn: drawn[:2],
+)
+
+
+@given(READ)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_was_read_is_assessed(
+    fact: Maker, drawn: list[tuple[str, str, str | None, str | None, float]]
+) -> None:
+    read = [fact(name, value, period, unit, confidence=sure) for name, period, value, unit, sure in drawn]
+    done = assess(read)
+    known = {each.id for each in (*read, *done.facts)}
+    assert {fact_id for claim in done.claims for fact_id in claim.facts.values()} <= known
 
 
 SEVERE = {

@@ -10,9 +10,9 @@ from evident_finance.risk_report.assess import catalogue
 from evident_finance.risk_report.assess.catalogue import AltmanModel, Form, Measure
 from evident_finance.risk_report.assess.formula import (
     PURE,
+    Book,
     CannotCompute,
     Missing,
-    MixedUnits,
     Refused,
     Value,
     evaluate,
@@ -148,13 +148,6 @@ class Ledger:
             sources=(Source(where=Derived(rule=_THRESHOLD + name, formula=limit.paper)),),
         )
 
-    def holds(self, expression: str, period: str | None) -> bool:
-        """Whether an expression is true. What cannot be computed is not true."""
-        try:
-            return evaluate(expression, self, period).truth
-        except CannotCompute:
-            return False
-
     def _read(self, name: str, period: str | None) -> Fact | None:
         if period and (fact := self.facts.get(name, period)) is not None:
             return fact
@@ -174,9 +167,10 @@ class Ledger:
             except CannotCompute as obstacle:
                 self._refusals[key] = obstacle
                 raise
-            except MixedUnits as mixed:
-                self._refusals[key] = Refused(mixed.message)
-                raise self._refusals[key] from mixed
+            except InvalidInput as unfit:
+                # Facts whose units or kinds do not fit together, such as two currencies in one filing.
+                self._refusals[key] = Refused(unfit.message)
+                raise self._refusals[key] from unfit
             del self._refusals[key]
         return self.computed[key]
 
@@ -220,7 +214,7 @@ class Ledger:
     def _recognise_form(self) -> Form:
         """The first form whose expression is true. What was computed on the way knew of no form, and is forgotten."""
         for form in catalogue.forms():
-            if value := self._true(form.when):
+            if value := holds(form.when, self, self.newest):
                 break
         self.computed.clear()
         self._refusals.clear()
@@ -229,17 +223,10 @@ class Ledger:
 
     def _choose_altman(self) -> AltmanModel | None:
         for each in catalogue.altman_models():
-            if each.model not in self.form.refuses and (value := self._true(each.when)):
+            if each.model not in self.form.refuses and (value := holds(each.when, self, self.newest)):
                 self._conclude("altman.model", each.model, f"altman.{each.model}", each.when, value, each.reason["en"])
                 return each
         return None
-
-    def _true(self, expression: str) -> Value | None:
-        try:
-            value = evaluate(expression, self, self.newest)
-        except CannotCompute:
-            return None
-        return value if value.truth else None
 
     def _conclude(self, name: str, text: str, rule: str, formula: str, value: Value | None, note: str) -> None:
         how = Derived(rule=rule, formula=formula, fact_ids=tuple(f.id for f in value.facts) if value else ())
@@ -250,6 +237,15 @@ class Ledger:
     def _year_before(self, period: str) -> str | None:
         end = date.fromisoformat(period)
         return next((p for p in self.periods if (end - date.fromisoformat(p)).days in _YEAR_APART), None)
+
+
+def holds(expression: str, book: Book, period: str | None) -> Value | None:
+    """The value of an expression if it is true. What cannot be computed, or does not fit together, is not true."""
+    try:
+        value = evaluate(expression, book, period)
+        return value if value.truth else None
+    except InvalidInput:
+        return None
 
 
 _ALTMAN = frozenset({"altman_z", "altman_z_private", "altman_z_nonmanufacturer"})

@@ -10,7 +10,7 @@ from evident_core.evidence import Claim, Correction, Fact, Polarity, Severity, S
 from evident_finance.risk_report.assess import catalogue
 from evident_finance.risk_report.assess.catalogue import Rule, Trend
 from evident_finance.risk_report.assess.formula import PURE, RATIO_UNITS, CannotCompute, Missing, Refused, evaluate
-from evident_finance.risk_report.assess.ledger import Ledger
+from evident_finance.risk_report.assess.ledger import Ledger, holds
 
 GRAVITY = list(Severity)
 SWOT = ("strengths", "weaknesses", "opportunities", "threats")
@@ -63,15 +63,12 @@ class Conclusions:
     def _claim(self, rule: Rule, fact: Fact | None) -> Claim | None:
         book = _With(self.ledger, fact) if fact else self.ledger
         period = self.ledger.newest
-        try:
-            if not evaluate(rule.when, book, period).truth:
-                return None
-            severity = rule.severity
-            for higher, expression in rule.severe.items():
-                if book.holds(expression, period):
-                    severity = higher
-        except CannotCompute:
+        if not holds(rule.when, book, period):
             return None
+        severity = rule.severity
+        for higher, expression in rule.severe.items():
+            if holds(expression, book, period):
+                severity = higher
         if rule.severity_of_passage and fact:
             severity = _severity_of(fact) or severity
         roles = {}
@@ -237,12 +234,6 @@ class _With:
 
     def find(self, name: str, period: str | None) -> Fact:
         return self.fact if name == "each" else self.ledger.find(name, period)
-
-    def holds(self, expression: str, period: str | None) -> bool:
-        try:
-            return evaluate(expression, self, period).truth
-        except CannotCompute:
-            return False
 
 
 def _claim(
