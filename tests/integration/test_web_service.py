@@ -257,7 +257,7 @@ def test_no_page_has_inline_style_or_script(client):
 
 
 def token_in(page: str) -> str:
-    found = re.search(r'name="csrf_token" value="([^"]+)"', page)
+    found = re.search(r'name="csrf-token" content="([^"]+)"', page)
     assert found
     return found[1]
 
@@ -309,6 +309,17 @@ def test_forwarded_headers_count_only_behind_a_proxy(settings, tmp_path):
     )
     assert "Strict-Transport-Security" in behind.headers
     assert 'href="/evident/static/evident.css' in behind.text
+
+
+def test_a_mounted_service_behind_a_proxy_knows_where_it_is(tmp_path):
+    here = Vertical("specimen", specimen.title, specimen.summary, "specimen_service:create", "")
+    settings = load(store={"data_dir": tmp_path}, web={"trusted_proxies": 1})
+    client = create_landing(settings, {"specimen": here}).test_client()
+    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Prefix": "/evident"}
+    page = client.get("/specimen/", headers=headers)
+    assert 'href="/evident/specimen/static/evident.css' in page.text
+    assert 'class="mark" href="/evident/"' in page.text
+    assert "Strict-Transport-Security" in page.headers
 
 
 # --- pages ------------------------------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """One factory for every service: `create_service` makes a vertical's app, `create_landing` the one that holds all."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from flask import Blueprint, Flask, Response, current_app, redirect, render_template, request, session, url_for
 from jinja2 import StrictUndefined
@@ -30,6 +32,9 @@ from evident_core.web.problems import handle_errors
 from evident_core.web.security import secure
 from evident_core.web.store import Store
 from evident_core.web.tables import OPEN_STATES, Job
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 FOLDER: Final = Path(__file__).parent
 
@@ -80,9 +85,9 @@ def create_landing(settings: Settings, services: Mapping[str, Vertical] | None =
 
     app.add_url_rule("/", "landing", landing)
     app.extensions["evident.services"] = mounted
-    app.wsgi_app = DispatcherMiddleware(  # type: ignore[method-assign]
-        app.wsgi_app, {f"/{name}": service.wsgi_app for name, service in mounted.items()}
-    )
+    mounts: dict[str, WSGIApplication] = {f"/{name}": service.wsgi_app for name, service in mounted.items()}
+    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, mounts)  # type: ignore[method-assign]
+    _behind_proxies(app, settings)
     return app
 
 
@@ -119,9 +124,7 @@ def _create(
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.context_processor(_page_context)
     app.jinja_env.filters["marked"] = docs.marked
-    if settings.web.trusted_proxies:
-        hops = settings.web.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops, hops, hops)  # type: ignore[method-assign]
+    _behind_proxies(app, settings)
     # The order matters: a refused request too has an id, is counted, and is answered with all headers.
     logs.log_requests(app)
     measure(app)
@@ -132,6 +135,20 @@ def _create(
     app.register_blueprint(probes({"store": store.ping, "jobs": jobs.ping, **checks}, lambda: depths(store)))
     app.register_blueprint(_frame_pages(vertical))
     return app
+
+
+class _ProxyFixOnce(ProxyFix):
+    """Believes the headers of the proxies once for each request: a mounted app is inside one that did already."""
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ.setdefault("evident.proxied", self) is not self:
+            return self.app(environ, start_response)
+        return super().__call__(environ, start_response)
+
+
+def _behind_proxies(app: Flask, settings: Settings) -> None:
+    if hops := settings.web.trusted_proxies:
+        app.wsgi_app = _ProxyFixOnce(app.wsgi_app, hops, hops, hops, hops, hops)  # type: ignore[method-assign]
 
 
 def depths(store: Store) -> dict[tuple[str, str], int]:

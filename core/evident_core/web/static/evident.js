@@ -25,7 +25,7 @@ function choices(root) {
 
 /* --- requests ------------------------------------------------------------------------------------ */
 
-export const csrfToken = () => document.querySelector("input[name=csrf_token]")?.value ?? "";
+export const csrfToken = () => document.querySelector("meta[name=csrf-token]").content;
 
 /** fetch with the form's token; a refusal is thrown as an Error with the problem's sentence, and `problem` on it. */
 export async function call(url, { json, ...options } = {}) {
@@ -229,9 +229,12 @@ export function viewer(figure) {
     if (!box || (box.top >= frame.top + 24 && box.bottom <= frame.bottom - 24)) return;
     scroller.scrollTo({ top: scroller.scrollTop + box.top - frame.top - frame.height / 3, behavior: "smooth" });
   };
-  const go = (page, boxes = []) => {
-    const [width, height] = sizes[page] ?? sizes.default;
+  const scale = Number(figure.dataset.scale ?? 0); // pixels of the picture to a point of the page, where known
+  const measure = () => {
+    const [width, height] = scale ? [image.naturalWidth / scale, image.naturalHeight / scale] : (sizes[at] ?? sizes.default);
     overlay.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  };
+  const go = (page, boxes = []) => {
     overlay.replaceChildren(
       ...boxes.map(([x0, y0, x1, y1]) => {
         const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
@@ -253,6 +256,7 @@ export function viewer(figure) {
   };
   image.addEventListener("load", () => {
     figure.classList.remove("loading");
+    measure();
     reveal();
   });
   for (const button of figure.querySelectorAll("[data-step]")) {
@@ -261,7 +265,10 @@ export function viewer(figure) {
   document.addEventListener("evident:evidence", ({ detail }) => {
     if (detail.page) go(detail.page, detail.bbox ? [detail.bbox] : []);
   });
-  if (image.complete) reveal();
+  if (image.complete && image.naturalWidth) {
+    measure();
+    reveal();
+  }
   return { go };
 }
 
