@@ -11,6 +11,7 @@ vertical = Vertical(
     },
     app="evident_finance.app:create_app",
     cli="evident_finance.cli:finance",
+    preload=("evident_finance.desk",),
     requires=("pdfplumber", "pypdfium2", "pikepdf", "openpyxl", "docx", "weasyprint", "lark"),
     preload=("evident_finance.desk",),
 )

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any, Final
 
+from evident_core import sandbox
 from evident_core.errors import Conflict, EvidentError, InvalidInput, NotFound
-from evident_core.evidence import Fact
 from evident_core.settings import Settings
 from evident_core.web import i18n
 from evident_core.web.frame import current_frame
@@ -19,7 +19,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from evident_finance import vertical
 from evident_finance.desk import TASK, Change, Desk, correct, open_desk, page_picture, samples
-from evident_finance.risk_report.assess.ask import ask
+from evident_finance.risk_report.ask import Answer, ask
 from evident_finance.risk_report.compare import Comparison, compare
 from evident_finance.risk_report.export import FORMATS, export
 from evident_finance.risk_report.export.view import View
@@ -33,6 +33,7 @@ pages = Blueprint("finance", __name__, template_folder="templates")
 
 def create_app(settings: Settings) -> Flask:
     """The finance service as a Flask app."""
+    sandbox.preload(vertical.preload)
     return create_service(vertical, settings, blueprints=(pages, job_routes(TASK)), texts=(FILE,))
 
 
@@ -156,8 +157,8 @@ def corrections(job_id: str) -> Corrections:
 
 
 @pages.get("/reports/<job_id>/answer")
-@operation("Ask a formula over the facts", query=Question, returns=Fact, problems=(NotFound, InvalidInput), tag=TAG)
-def answer(job_id: str, query: Question) -> Fact:
+@operation("Ask a formula over the facts", query=Question, returns=Answer, problems=(NotFound, InvalidInput), tag=TAG)
+def answer(job_id: str, query: Question) -> Answer:
     """Typed: the answer has a unit, its formula, and the facts it rests on; there is no free text model behind it."""
     analysis = open_desk(job_id).analysis
     return ask(query.q, Facts((*analysis.reading.facts, *analysis.assessment.facts)))
@@ -243,7 +244,7 @@ def _cite(view: View, job_id: str, fact_id: str, text: str) -> Markup:
     )
 
 
-def _answer(desk: Desk, question: str) -> Fact | EvidentError | None:
+def _answer(desk: Desk, question: str) -> Answer | EvidentError | None:
     if not question:
         return None
     analysis = desk.analysis

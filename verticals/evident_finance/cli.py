@@ -14,7 +14,7 @@ from rich.console import Console
 
 from evident_finance import terminal
 from evident_finance.risk_report import pipeline
-from evident_finance.risk_report.assess.ask import ask as answer
+from evident_finance.risk_report.ask import ask as answer
 from evident_finance.risk_report.compare import compare as put_side_by_side
 from evident_finance.risk_report.evaluate import evaluate as measure
 from evident_finance.risk_report.export import FORMATS, export
@@ -80,11 +80,11 @@ def ask(file: Path, question: str, as_json: bool, password: str | None) -> None:
     """Ask a formula QUESTION of FILE: "free cash flow 2018", "net debt / ebitda"."""
     analysis = _analyse(file, password, Console(stderr=True))
     facts = Facts((*analysis.reading.facts, *analysis.assessment.facts))
-    fact = answer(question, facts)
+    found = answer(question, facts)
     if as_json:
-        click.echo(fact.model_dump_json(indent=1))
+        click.echo(found.model_dump_json(indent=1))
     else:
-        terminal.print_answer(Console(), View(analysis), fact)
+        terminal.print_answer(Console(), View(analysis), found)
 
 
 @finance.command()

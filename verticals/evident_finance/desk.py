@@ -50,11 +50,9 @@ def read(work: Work, *, on_progress: OnProgress) -> bytes:
     """What a job does: the analysis of one PDF, as JSON."""
     (source,) = work.inputs
     password = work.secrets.get("password") or None
-    return (
-        pipeline.analyse(source.path.read_bytes(), name=source.name, password=password, on_progress=on_progress)
-        .model_dump_json()
-        .encode()
-    )
+    data = source.path.read_bytes()
+    analysis = pipeline.analyse(data, name=source.name, password=password, on_progress=on_progress)
+    return analysis.model_dump_json().encode()
 
 
 def open_desk(job_id: str) -> Desk:

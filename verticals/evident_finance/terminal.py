@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 
-from evident_core.evidence import Derived, Fact, Language, PageBox
+from evident_core.evidence import Derived, Fact, Language
 from evident_core.progress import Progress as Step
 from rich.console import Console, Group
 from rich.panel import Panel
@@ -12,7 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from evident_finance.risk_report.ask import Answer
 from evident_finance.risk_report.compare import Comparison
+from evident_finance.risk_report.evaluate import Evaluation
 from evident_finance.risk_report.export.places import shown_value
 from evident_finance.risk_report.export.view import MATRIX, SWOT, View
 from evident_finance.risk_report.items import Items
@@ -127,16 +129,27 @@ def print_comparison(console: Console, comparison: Comparison, language: Languag
         console.print(Text(note, style="yellow"))
 
 
-def print_answer(console: Console, view: View, fact: Fact) -> None:
-    """An answer with its formula and where its parts were read."""
-    console.print(Text(shown_value(fact) if fact.value is not None else fact.note, style="bold"))
-    for source in fact.sources:
-        where = source.where
-        if isinstance(where, PageBox):
-            console.print(Text(f"p. {where.page}: {where.quote}", style="dim"))
-        elif isinstance(where, Derived):
-            console.print(Text(where.formula))
-            for each in where.fact_ids:
-                if each in view.places.facts:
-                    pages = ", ".join(map(str, view.cite(each).pages))
-                    console.print(Text(f"  {each} = {shown_value(view.places.facts[each])}  (p. {pages})", style="dim"))
+def print_answer(console: Console, view: View, answer: Answer) -> None:
+    """An answer with its formula, and what went in with the pages it was read from."""
+    console.print(Text(shown_value(answer.fact), style="bold"))
+    console.print(Text(answer.expression if not (made := _formula(answer.fact)) else made))
+    for each in answer.inputs:
+        pages = ", ".join(map(str, view.cite(each.id).pages))
+        console.print(Text(f"  {each.id} = {shown_value(each)}  (p. {pages})", style="dim"))
+
+
+def _formula(fact: Fact) -> str:
+    return next((source.where.formula for source in fact.sources if isinstance(source.where, Derived)), "")
+
+
+def print_evaluation(console: Console, evaluation: Evaluation) -> None:
+    """The service's figures as one table, and each miss."""
+    table = Table(show_edge=False, show_header=False)
+    for name, value in evaluation.model_dump(exclude={"misses"}).items():
+        share = isinstance(value, float) and name not in ("seconds", "peak_mib")
+        table.add_row(name.replace("_", " "), f"{value:.2%}" if share else f"{value:g}")
+    console.print(table)
+    for miss in evaluation.misses:
+        console.print(
+            Text(f"{miss.document} {miss.item}: expected {miss.expected}, found {miss.found}", style="yellow")
+        )

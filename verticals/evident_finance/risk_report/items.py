@@ -13,10 +13,11 @@ from evident_finance.risk_report.schema import StatementKind
 class Items:
     """The tables of items and measures, read once."""
 
-    def __init__(self, items: dict[str, Any], measures: dict[str, Any]) -> None:
+    def __init__(self, items: dict[str, Any], measures: dict[str, Any], risks: dict[str, Any]) -> None:
         self._items = items
         self._measures = {name: entry for name, entry in measures.items() if "group" in entry}
         self._labels = {name: entry["label"] for name, entry in (items | measures).items() if "label" in entry}
+        self._risks = {name: entry["label"] for name, entry in risks.items()}
         self.groups: tuple[str, ...] = tuple(dict.fromkeys(entry["group"] for entry in self._measures.values()))
 
     @staticmethod
@@ -38,9 +39,17 @@ class Items:
         """The section of the report to which a ratio or score belongs."""
         return str(self._measures[measure]["group"])
 
+    def formula(self, measure: str) -> str:
+        """How a ratio or score is computed, in the names of items."""
+        return str(self._measures[measure].get("formula", ""))
+
     def label(self, name: str, language: Language) -> str:
         """What an item or measure is called; its id with spaces where the tables do not name it."""
         return str(self._labels.get(name, {}).get(language) or name.replace("_", " "))
+
+    def risk(self, name: str, language: Language) -> str:
+        """What a risk of the matrix is called."""
+        return str(self._risks[name][language])
 
     def is_instant(self, name: str) -> bool:
         """Whether the item is measured at a day (balance sheet) and not over a year."""
@@ -51,7 +60,6 @@ class Items:
 @cache
 def _load() -> Items:
     data = files(__package__) / "data"
-    items, ratios, scores = (
-        tomllib.loads((data / f"{table}.toml").read_text("utf-8")) for table in ("items", "ratios", "scores")
-    )
-    return Items(items, ratios | scores)
+    tables = ("items", "ratios", "scores", "rules")
+    items, ratios, scores, rules = (tomllib.loads((data / f"{table}.toml").read_text("utf-8")) for table in tables)
+    return Items(items, ratios | scores, rules["risk"])

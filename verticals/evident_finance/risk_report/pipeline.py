@@ -10,7 +10,7 @@ from evident_core.progress import OnProgress, Progress, silent
 from evident_finance.risk_report.assess import assess
 from evident_finance.risk_report.ingest import ingest
 from evident_finance.risk_report.perceive import perceive
-from evident_finance.risk_report.perceive.identities import rederive
+from evident_finance.risk_report.perceive.rederive import rederive
 from evident_finance.risk_report.schema import Analysis, Reading
 from evident_finance.risk_report.write import write
 
@@ -34,12 +34,17 @@ def analyse(data: bytes, *, name: str, password: str | None = None, on_progress:
     with ingest(data, name=name, password=password) as filing:
         on_progress(Progress(stage="ingest", done=1))
         reading = perceive(filing, on_progress)
-        input_, page_count, language = filing.input, filing.page_count, filing.language
-    return conclude(input_, page_count, language, reading, on_progress)
+        input_, language = filing.input, filing.language
+        page_sizes = tuple(filing.page_size(page) for page in range(1, filing.page_count + 1))
+    return conclude(input_, page_sizes, language, reading, on_progress)
 
 
 def conclude(
-    input_: InputRef, page_count: int, language: Language, reading: Reading, on_progress: OnProgress = silent
+    input_: InputRef,
+    page_sizes: tuple[tuple[float, float], ...],
+    language: Language,
+    reading: Reading,
+    on_progress: OnProgress = silent,
 ) -> Analysis:
     """Assess and write from what was read; also what runs again when a fact is corrected."""
     on_progress(Progress(stage="assess"))
@@ -49,7 +54,7 @@ def conclude(
     on_progress(Progress(stage="write", done=1))
     return Analysis(
         input=input_,
-        page_count=page_count,
+        page_sizes=page_sizes,
         language=language,
         reading=reading,
         assessment=assessment,
@@ -73,7 +78,7 @@ def revise(analysis: Analysis, corrections: Mapping[str, tuple[str, Correction]]
             raise NotFound(f"There is no fact {fact_id!r} in this filing that could be corrected.", fact=fact_id)
         known[fact_id] = _corrected(known[fact_id], value, correction)
     reading = analysis.reading.model_copy(update={"facts": rederive(tuple(known.values()))})
-    return conclude(analysis.input, analysis.page_count, analysis.language, reading)
+    return conclude(analysis.input, analysis.page_sizes, analysis.language, reading)
 
 
 def _corrected(fact: Fact, value: str, correction: Correction) -> Fact:

@@ -103,15 +103,23 @@ class Assessment(Frozen):
 
 
 class Analysis(Frozen):
-    """All that the service knows of one filing; every export and page is made from this."""
+    """All that the service knows of one filing; every export and page is made from this.
+
+    ``page_sizes`` are width and height of each page in points as displayed: the space in which boxes are given.
+    """
 
     input: InputRef
-    page_count: int
+    page_sizes: tuple[tuple[float, float], ...]
     language: Language
     reading: Reading
     assessment: Assessment
     report: Report
     version: str
+
+    @property
+    def page_count(self) -> int:
+        """How many pages the filing has."""
+        return len(self.page_sizes)
 
 
 class Facts:

@@ -1,5 +1,6 @@
 """An analysis as pages show it: the same view model for the web page, the HTML and PDF files, and the DOCX."""
 
+from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import groupby
@@ -85,6 +86,18 @@ class View:
         return fact if fact is not None and fact.value is not None else None
 
     @property
+    def first_page(self) -> int:
+        """The page to open first: that of the first statement, else the first."""
+        return self.statements[0].pages[0] if self.statements else 1
+
+    @property
+    def page_sizes(self) -> dict[str, tuple[float, float]]:
+        """The pages' sizes as the viewer takes them: the most common as the default, and each page that differs."""
+        sizes = self.analysis.page_sizes
+        default = Counter(sizes).most_common(1)[0][0]
+        return {"default": default} | {str(n): size for n, size in enumerate(sizes, start=1) if size != default}
+
+    @property
     def company(self) -> str:
         """The company's name as printed, else the file's name."""
         fact = self.about("company")
@@ -130,7 +143,7 @@ class View:
         name = str(self._fact(claim, "risk").value)
         return Risk(
             line=self._line(sentence),
-            label={"en": self.items.label(name, "en"), "zh": self.items.label(name, "zh")},
+            label={"en": self.items.risk(name, "en"), "zh": self.items.risk(name, "zh")},
             likelihood=likelihood,
             impact=impact,
             rating=rating,

@@ -193,7 +193,8 @@ def _row(sheet: Worksheet, values: tuple[object, ...]) -> list[Cell]:
     for column, value in enumerate(values, start=1):
         cell = sheet.cell(row, column)
         if isinstance(value, str):
-            cell.set_explicit_value(_printable(value), "s")
+            cell.value = _printable(value)
+            cell.data_type = "s"
             cell.alignment = Alignment(wrap_text=True, vertical="top")
         else:
             cell.value = value
