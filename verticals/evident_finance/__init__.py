@@ -11,7 +11,6 @@ vertical = Vertical(
     },
     app="evident_finance.app:create_app",
     cli="evident_finance.cli:finance",
-    preload=("evident_finance.desk",),
     requires=("pdfplumber", "pypdfium2", "pikepdf", "openpyxl", "docx", "weasyprint", "lark"),
     preload=("evident_finance.desk",),
 )

@@ -148,7 +148,7 @@ class Facts:
 
     @property
     def periods(self) -> tuple[str, ...]:
-        """Period ends of the primary statements, newest first: those for which a total of assets or revenue is known."""
+        """Period ends of the primary statements, newest first: those with a total of assets, revenue or profit."""
         ends = {
             fact.period
             for fact in self.all
