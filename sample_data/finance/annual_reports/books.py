@@ -33,6 +33,7 @@ class Traits:
     restricted: bool = False
     statutory_reserve: bool = False
     bills: bool = False
+    gaps: bool = False
 
 
 Books = dict[int, dict[str, int]]
@@ -242,6 +243,8 @@ def _advance(
     s["capex"] = _near(rng, s["depreciation_amortization"] * rng.uniform(0.9, 1.5))
     amortised = min(s["intangible_assets"] // 8, s["depreciation_amortization"] // 3)
     s["acquisitions"] = _near(rng, revenue * rng.uniform(0.005, 0.04)) if traits.goodwill else 0
+    if traits.gaps and rng.random() < 0.4:
+        s["acquisitions"] = 0
     s["intangible_assets"] += s["acquisitions"] // 3 - amortised
     s["goodwill"] += s["acquisitions"] - s["acquisitions"] // 3 - s["impairment_loss"]
     s["ppe_net"] += (
@@ -330,6 +333,8 @@ def _earn(rng: random.Random, s: dict[str, int], before: dict[str, int], revenue
     )
     s["credit_loss_provision"] = _near(rng, revenue * (0.06 if traits.sector == "bank" else 0.003))
     s["impairment_loss"] = _near(rng, before["goodwill"] * 0.03) if traits.goodwill and traits.sector != "bank" else 0
+    if traits.gaps and rng.random() < 0.4:
+        s["impairment_loss"] = 0
     s["restructuring"] = _near(rng, revenue * 0.008) if traits.restructuring else 0
     s["research_development"] = _near(rng, revenue * rng.uniform(0.02, 0.09)) if traits.research else 0
     s["interest_expense"] = max(
@@ -403,6 +408,8 @@ def _finance(rng: random.Random, s: dict[str, int], before: dict[str, int], reve
     s["dividends_paid"] = round(s["net_income"] * rng.uniform(0.15, 0.45)) if pays else 0
     s["share_repurchases"] = _near(rng, revenue * rng.uniform(0.005, 0.03)) if traits.treasury else 0
     s["shares_issued"] = _near(rng, revenue * 0.004)
+    if traits.gaps and rng.random() < 0.4:
+        s["shares_issued"] = s["share_repurchases"] = 0
     s["net_deposits"] = s["deposits"] - before["deposits"]
     s["debt_repaid"] = before["current_portion_long_term_debt"] + before["short_term_debt"]
     flow = s["operating_cash_flow"] + s["investing_cash_flow"] + s["fx_effect_on_cash"] + s["net_deposits"]

@@ -1,7 +1,7 @@
 """Everything about a layout that varies, chosen together so that the combination is one a company could print."""
 
 import random
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from .books import Sector, Traits
 from .form import Form
@@ -116,7 +116,7 @@ def choose(rng: random.Random) -> Switches:
     company_columns = chinese and not account_form and often(0.12)
     narrow = often(0.3) and not account_form
     two_on_page = often(0.2) and not account_form
-    return Switches(
+    switches = Switches(
         family=family,
         sector=sector,
         newest_first=often(0.75),
@@ -162,6 +162,8 @@ def choose(rng: random.Random) -> Switches:
         traits=_traits(rng, family, sector),
         form=_form(rng, family, scale),
     )
+    # Some lines are there in one year and a dash in another.
+    return replace(switches, traits=replace(switches.traits, gaps=often(0.3)))
 
 
 def _traits(rng: random.Random, family: Family, sector: Sector) -> Traits:

@@ -223,6 +223,8 @@ def _row(
         if sign and signed.get(switches.currency_sign, False) and line.role != "shares":
             pen.text(edge - frame.column_width + size * 0.9, sign, size, bold=bold, y=y)
         box = pen.right(edge, text, size, bold=bold, y=y)
+        if switches.footnotes and column == 0 and line.role == "line" and len(line.label) % 11 == 3:
+            pen.text(box[2] + 0.8, "(2)", size * 0.55, y=y, rise=size * 0.38)
         placed.append(Placed(line, column, Place(pen.page, _round(box), text, line.label)))
     pen.y = base - len(wrapped) * step
     if line.role == "total" and not switches.ruled:
