@@ -109,12 +109,12 @@ def make_company(
     return facts
 
 
-@pytest.fixture(name="fact")
+@pytest.fixture(name="fact", scope="session")
 def fact_maker() -> Callable[..., Fact]:
     return make_fact
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def company() -> Callable[..., list[Fact]]:
     return make_company
 

@@ -161,13 +161,18 @@ def close(fact: Fact, expected: float) -> bool:
     return math.isclose(float(fact.number), expected, rel_tol=1e-9, abs_tol=1e-12)
 
 
+@pytest.fixture(scope="module")
+def whole(company: Make) -> dict[str, Fact]:
+    return by_id(assess(company()).facts)
+
+
 def test_every_measure_has_an_expected_value() -> None:
     assert set(EXPECTED) | set(OF_BANKS) | {"loss_ratio"} == set(catalogue.measures())
 
 
 @pytest.mark.parametrize("name", sorted(set(EXPECTED) - UNUSUAL))
-def test_measure(name: str, company: Make) -> None:
-    measured = by_id(assess(company()).facts)[f"{name}@{NOW}"]
+def test_measure(name: str, whole: dict[str, Fact]) -> None:
+    measured = whole[f"{name}@{NOW}"]
     assert close(measured, EXPECTED[name]), measured
     unit = catalogue.measures()[name].unit
     assert measured.unit == ("USD" if unit == "currency" else unit)
@@ -323,10 +328,10 @@ def inputs_of(fact: Fact, known: dict[str, Fact]) -> Iterator[str]:
 
 
 def test_each_missing_input_is_named_or_left_out(company: Make) -> None:
-    whole = by_id([*company(), *assess(company()).facts])
+    known = by_id([*company(), *assess(company()).facts])
     names = sorted(set(EXPECTED) - UNUSUAL)
     needed = {
-        name: {i for i in inputs_of(whole[f"{name}@{NOW}"], whole) if whole[i].sources[0].input} for name in names
+        name: {i for i in inputs_of(known[f"{name}@{NOW}"], known) if known[i].sources[0].input} for name in names
     }
     assert all(needed.values())
     for missing in sorted(set().union(*needed.values())):

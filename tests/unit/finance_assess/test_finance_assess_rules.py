@@ -8,7 +8,7 @@ from evident_core.evidence import Claim, Correction, Derived, Fact, Polarity, Se
 from evident_finance.risk_report.assess import assess, catalogue
 from evident_finance.risk_report.assess.formula import names
 from evident_finance.risk_report.schema import Assessment
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 NOW, BEFORE = "2023-12-31", "2022-12-31"
@@ -277,7 +277,7 @@ READ = st.lists(
 
 
 @given(READ)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None)
 def test_whatever_was_read_is_assessed(
     fact: Maker, drawn: list[tuple[str, str, str | None, str | None, float]]
 ) -> None:

@@ -184,10 +184,9 @@ def _unknown(words: str) -> Iterator[_Token]:
 
 def _name(words: str) -> str:
     printed = key(words)
-    for name, item in catalogue.items().items():
-        patterns = [*item.get("names", {}).get("en", ()), *item.get("names", {}).get("zh", ())]
-        if any(re.fullmatch(pattern, printed) for pattern in patterns if ">" not in pattern):
-            return name
+    found = next((name for name, pattern in _printed_names() if pattern.fullmatch(printed)), None)
+    if found:
+        return found
     near = get_close_matches(_fold(words), _names(), n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(repr(each) for each in near)}?" if near else "use the names that it prints."
     raise InvalidInput(f"{words!r} is not an item or ratio of the report; {hint}", name=words, nearest=near)
@@ -227,6 +226,21 @@ def _names() -> dict[str, str]:
         for each in (name, label["en"], label["zh"], *aliases.get(name, ())):
             found.setdefault(_fold(unicodedata.normalize("NFKC", each)), name)
     return found
+
+
+@cache
+def _printed_names() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """Each item with a pattern of the labels under which statements print it, those under a heading left out."""
+    return tuple(
+        (
+            name,
+            re.compile(
+                "|".join(f"(?:{each})" for patterns in item["names"].values() for each in patterns if ">" not in each)
+            ),
+        )
+        for name, item in catalogue.items().items()
+        if item.get("names")
+    )
 
 
 @cache
