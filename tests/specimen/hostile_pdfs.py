@@ -68,7 +68,13 @@ def changed(data: bytes, change: Callable[[pikepdf.Pdf], None], **save: object) 
 
 def encrypted(user: str, owner: str = "owner") -> bytes:
     """A report under a password (an empty user password restricts only editing)."""
-    return changed(report(), lambda _: None, encryption=pikepdf.Encryption(user=user, owner=owner))
+    return locked(report(), user, owner)
+
+
+def locked(data: bytes, user: str = "", owner: str = "owner") -> bytes:
+    """The same file under a password."""
+    encryption = pikepdf.Encryption(user=user, owner=owner)
+    return changed(data, lambda _: None, encryption=encryption, stream_decode_level=pikepdf.StreamDecodeLevel.none)
 
 
 def without_cross_references() -> bytes:
@@ -98,31 +104,31 @@ def with_content(content: bytes, *, compressed: bool = True) -> bytes:
     return changed(report(), replace, compress_streams=False)
 
 
-def bomb(unpacked: int = 1 << 30) -> bytes:
-    """About a megabyte that unpacks to a gigabyte of content."""
+def _packed_spaces(megabytes: int) -> bytes:
+    """So many megabytes of spaces, packed a thousand times: one block, repeated."""
     packer = zlib.compressobj(9)
-    block = b" " * (1 << 20)
-    packed = b"".join(packer.compress(block) for _ in range(unpacked >> 20)) + packer.flush()
+    head = packer.compress(b" ") + packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(b" " * (1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return head + block * megabytes + packer.flush()
 
-    def replace(pdf: pikepdf.Pdf) -> None:
-        stream = Stream(pdf, b"")
-        stream.write(packed, filter=Name.FlateDecode)
-        pdf.pages[1].obj.Contents = pdf.make_indirect(stream)
 
-    return changed(report(), replace)
+def bomb(megabytes: int = 1024) -> bytes:
+    """About a megabyte that unpacks to a gigabyte of content."""
+    return _with_packed(_packed_spaces(megabytes), Name.FlateDecode)
 
 
 def bomb_in_bomb() -> bytes:
     """A few kilobytes, packed twice, that unpack to a gigabyte."""
-    inner = zlib.compress(b" " * (1 << 28), 9)
-    twice = zlib.compress(inner * 4, 9)
+    return _with_packed(zlib.compress(_packed_spaces(1024), 9), Array([Name.FlateDecode, Name.FlateDecode]))
 
+
+def _with_packed(packed: bytes, filters: pikepdf.Object) -> bytes:
     def replace(pdf: pikepdf.Pdf) -> None:
         stream = Stream(pdf, b"")
-        stream.write(twice, filter=Array([Name.FlateDecode, Name.FlateDecode]))
+        stream.write(packed, filter=filters)
         pdf.pages[1].obj.Contents = pdf.make_indirect(stream)
 
-    return changed(report(), replace)
+    return changed(report(), replace, stream_decode_level=pikepdf.StreamDecodeLevel.none)
 
 
 def text_operators(megabytes: int = 60) -> bytes:

@@ -9,7 +9,7 @@ from evident_finance.risk_report.ingest.filing import Filing
 from evident_finance.risk_report.ingest.kind import check_kind
 from evident_finance.risk_report.ingest.notes import notes
 from evident_finance.risk_report.ingest.opening import open_pdf
-from evident_finance.risk_report.ingest.recognise import recognise
+from evident_finance.risk_report.ingest.recognition import recognise
 from evident_finance.risk_report.ingest.rendering import PDFIUM, page_size, render_page
 from evident_finance.risk_report.ingest.triage import triage
 

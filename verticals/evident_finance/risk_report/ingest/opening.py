@@ -15,6 +15,9 @@ from evident_finance.risk_report.ingest.streams import check_streams
 
 _HEADER_REACH = 1024
 _ENCRYPTED = re.compile(rb"/Encrypt\b")
+_AS_THEY_ARE = {"compress_streams": False, "stream_decode_level": pikepdf.StreamDecodeLevel.none}
+"""Streams are copied without being unpacked: they are checked afterwards."""
+
 _QPDF_ERRORS = (pikepdf.PdfError, pikepdf.DataDecodingError, ValueError, RuntimeError)
 
 _OTHER_KINDS = (
@@ -94,7 +97,7 @@ def _decrypt(data: bytes, password: str | None) -> tuple[bytes, Remark]:
         with pikepdf.open(io.BytesIO(data), password=password or "", suppress_warnings=True) as locked:
             if not locked.is_encrypted:
                 return data, Remark("encrypted", "The file mentions encryption and uses none.", "/Encrypt")
-            locked.save(plain, encryption=False)
+            locked.save(plain, encryption=False, **_AS_THEY_ARE)
     except pikepdf.PasswordError as error:
         if password:
             raise PasswordNeeded("The password given does not open the file. Check it and try again.") from error
@@ -157,7 +160,7 @@ def _rebuild(data: bytes) -> tuple[bytes, int]:
             pages = len(broken.pages)
             if not pages:
                 raise InvalidInput("The PDF has 0 pages. Choose the report's PDF again.", pages=0)
-            broken.save(rebuilt)
+            broken.save(rebuilt, **_AS_THEY_ARE)
     except _QPDF_ERRORS as error:
         raise _broken(data) from error
     return rebuilt.getvalue(), pages

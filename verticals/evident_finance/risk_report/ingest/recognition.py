@@ -56,13 +56,14 @@ def recognise(document: pypdfium2.PdfDocument, read: Triage) -> dict[int, PageWo
     whole = 0
     due = _COVER_PAGES
     for page in wanted:
-        head = _words(engine, document, page, _HEAD)
+        read_whole = due > 0 and whole < MAX_OCR_PAGES
+        head = _words(engine, document, page, 1.0 if read_whole else _HEAD)
         if vocabulary().titles.search(text_of(head)):
             due = _STATEMENT_PAGES
-        if due > 0 and whole < MAX_OCR_PAGES:
-            head = _words(engine, document, page, 1.0)
-            whole += 1
-            due -= 1
+            if not read_whole and whole < MAX_OCR_PAGES:
+                read_whole, head = True, _words(engine, document, page, 1.0)
+        if read_whole:
+            whole, due = whole + 1, due - 1
         found[page] = head
         read.texts[page - 1] = text_of(head)
     return found
