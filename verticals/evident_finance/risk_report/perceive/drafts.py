@@ -1,12 +1,13 @@
 """Candidate statements: stretches of pages under one title, rebuilt as rows and columns, before it is decided which count."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
-from evident_finance.risk_report.perceive.grid import Grid, GridRow, Line, grid_of, lines_of
+from evident_finance.risk_report.perceive.grid import Grid, GridRow, Line, grid_of, parts_of
 from evident_finance.risk_report.perceive.heads import Head, currency_in, dates_in, read_head, scale_in, share_scale_in
-from evident_finance.risk_report.perceive.items import Match, Placed, matches, place
+from evident_finance.risk_report.perceive.items import Match, Placed, matches, place, rejoined
 from evident_finance.risk_report.perceive.pages import Announcement, announcement
 from evident_finance.risk_report.schema import PageWords, StatementKind
 
@@ -21,6 +22,8 @@ class Draft:
     rows: list[GridRow]
     head: Head
     head_text: str
+    width: int
+    kept: tuple[int, ...]
     placed: list[Placed] = field(default_factory=list)
     matched: list[Match] = field(default_factory=list)
 
@@ -51,6 +54,7 @@ class _Stretch:
     page: int
     announced: Announcement | None
     lines: list[Line]
+    beside: bool = False
 
 
 def drafts(pages: Sequence[int], words: Callable[[int], PageWords], year_end: date | None) -> list[Draft]:
@@ -58,7 +62,10 @@ def drafts(pages: Sequence[int], words: Callable[[int], PageWords], year_end: da
     out: list[Draft] = []
     for number in pages:
         page = words(number)
-        for stretch in _stretches(number, lines_of(page)):
+        parts = parts_of(page)
+        stretches = _stretches(number, _without_folio(parts[0], page.height))
+        stretches += [_Stretch(number, None, part, beside=True) for part in parts[1:]]
+        for stretch in stretches:
             grid = grid_of(stretch.lines, page.rules)
             if grid is None or sum(row.filled for row in grid.rows) < 2:
                 continue
@@ -70,6 +77,16 @@ def drafts(pages: Sequence[int], words: Callable[[int], PageWords], year_end: da
             if draft is not None:
                 out.append(draft)
     return out
+
+
+def _without_folio(lines: list[Line], height: float) -> list[Line]:
+    """The lines without page numbers at the top and bottom of the page."""
+    return [
+        line
+        for line in lines
+        if not (re.fullmatch(r"[-–—\s]*(?:F-|S-)?\d{1,4}(?:\s*/\s*\d{1,4})?[-–—\s]*", line.text))
+        or 0.09 * height < line.bbox[1] < 0.91 * height
+    ]
 
 
 def _stretches(number: int, lines: Sequence[Line]) -> list[_Stretch]:
@@ -120,6 +137,8 @@ def _goes_on(last: Draft, stretch: _Stretch, grid: Grid) -> bool:
         return False
     if last.announced is not None and last.announced.kind is None:
         return stretch.announced is None
+    if stretch.beside:
+        return True
     if stretch.announced is None:
         return stretch.page > last.pages[-1] and not _complete(last)
     if (
@@ -147,36 +166,30 @@ def _complete(draft: Draft) -> bool:
 
 def _extend(last: Draft, stretch: _Stretch, grid: Grid, year_end: date | None) -> None:
     head = read_head(grid.head, grid.columns, year_end) if stretch.announced or grid.head else None
-    rows = _aligned(list(grid.rows), len(grid.columns), head, last.head)
-    if rows is None:
-        return
+    rows = _aligned(rejoined(grid.rows), len(grid.columns), head, last)
     last.pages = (*last.pages, stretch.page) if stretch.page != last.pages[-1] else last.pages
     last.rows = last.rows + rows
     last.placed = place(last.rows, last.kind)
     last.matched = matches(last.placed, last.rows, last.kind)
 
 
-def _aligned(rows: list[GridRow], count: int, head: Head | None, known: Head) -> list[GridRow] | None:
+def _aligned(rows: list[GridRow], count: int, head: Head | None, draft: Draft) -> list[GridRow]:
     """Rows of a continuation with their cells in the columns of the first page."""
-    width = len(known.periods)
-    if (
-        head is not None
-        and head.known == len(head.periods)
-        and head.periods != known.periods
-        and set(head.periods) <= set(known.periods)
-    ):
-        order: list[int | None] = [head.periods.index(p) if p in head.periods else None for p in known.periods]
-    elif count == width:
-        order = list(range(width))
-    elif count > width:
-        order = list(range(count - width, count))
+    known = draft.head.periods
+    order: list[int | None]
+    if head is not None and set(known) <= set(head.periods):
+        order = [head.periods.index(period) for period in known]
+    elif count == draft.width:
+        order = list(draft.kept)
+    elif count >= len(known):
+        order = list(range(count - len(known), count))
     else:
-        order = [None] * (width - count) + list(range(count))
+        order = [None] * (len(known) - count) + list(range(count))
     return [replace(row, cells=[None if i is None else row.cells[i] for i in order]) for row in rows]
 
 
 def _draft(stretch: _Stretch, grid: Grid, year_end: date | None) -> Draft | None:
-    rows = list(grid.rows)
+    rows = rejoined(grid.rows)
     announced = stretch.announced
     kinds = [announced.kind] if announced and announced.kind else list(StatementKind)
     best = max(
@@ -189,7 +202,7 @@ def _draft(stretch: _Stretch, grid: Grid, year_end: date | None) -> Draft | None
         return None
     if announced is None and not dates_in(text) and len(rows) < 4:
         return None
-    kept = [i for i, period in enumerate(head.periods) if period is not None]
+    width, kept = len(head.periods), tuple(i for i, period in enumerate(head.periods) if period is not None)
     head = Head(
         tuple(head.periods[i] for i in kept),
         tuple(head.labels[i] for i in kept),
@@ -199,4 +212,4 @@ def _draft(stretch: _Stretch, grid: Grid, year_end: date | None) -> Draft | None
     for row in rows:
         row.cells = [row.cells[i] for i in kept]
     kind, placed = best
-    return Draft(kind, announced, (stretch.page,), rows, head, text, placed, matches(placed, rows, kind))
+    return Draft(kind, announced, (stretch.page,), rows, head, text, width, kept, placed, matches(placed, rows, kind))

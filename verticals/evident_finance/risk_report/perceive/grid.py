@@ -28,7 +28,7 @@ _HEAD_WORDS = re.compile(
     r"|项目|項目|附注|附註|notes?\b|综合|綜合|合并|合併|[二一][〇零○]|^\W*$|^\d+$|\bpage\b"
 )
 _OPEN_END = re.compile(
-    r"(?:\b(?:and|or|of|the|to|in|for|with|by|on|from|at|net|attributable|including|than|per|a|an|as|under)|[,\-–—&/、(（])$",
+    r"(?:\b(?:and|or|of|the|to|in|for|with|by|on|from|at|net|attributable|including|than|per|a|an|as|under)|(?:holders|owners|members)['’]s?|[,\-–—&/、(（])$",
     re.IGNORECASE,
 )
 
@@ -75,6 +75,7 @@ class GridRow:
     cells: list[Printed | None]
     indent: float
     bold: bool = False
+    label_right: float = 0.0
     lines: list[Line] = field(default_factory=list)
 
     @property
@@ -104,18 +105,21 @@ def hull(boxes: Iterable[BBox]) -> BBox:
     return (min(x0s), min(tops), max(x1s), max(bottoms))
 
 
-def lines_of(page: PageWords) -> list[Line]:
-    """The page's words as lines from top to bottom; side-by-side halves of a page follow one another."""
+def parts_of(page: PageWords) -> list[list[Line]]:
+    """The page's words as lines from top to bottom; of a side-by-side statement the left half first, then the right half."""
     words = [word for word in page.words if word.text.strip()]
     lines = _baselines(page.page, words)
     split = _gutter(lines)
     if split is None:
-        return lines
-    top = min(line.bbox[1] for line in lines if _two_sided(line, split))
-    above = [word for word in words if word.bbox[3] <= top]
-    left = [word for word in words if word.bbox[3] > top and word.bbox[0] < split - 1]
-    right = [word for word in words if word.bbox[3] > top and word.bbox[0] >= split - 1]
-    return [line for part in (above, left, right) for line in _baselines(page.page, part)]
+        return [lines]
+    first = next(i for i, line in enumerate(lines) if _two_sided(line, split, numbers=True))
+    while first > 0 and _two_sided(lines[first - 1], split, numbers=False):
+        first -= 1
+    top = lines[first].bbox[1] - 1
+    above = [word for word in words if word.bbox[3] <= top + 1]
+    left = [word for word in words if word.bbox[3] > top + 1 and word.bbox[0] < split - 1]
+    right = [word for word in words if word.bbox[3] > top + 1 and word.bbox[0] >= split - 1]
+    return [_baselines(page.page, [*above, *left]), _baselines(page.page, right)]
 
 
 def _baselines(page: int, words: Sequence[Word]) -> list[Line]:
@@ -165,9 +169,12 @@ def _gutter(lines: Sequence[Line]) -> float | None:
     return left if len(near) >= 0.7 * len(starts) and numbers_after >= 8 else None
 
 
-def _two_sided(line: Line, split: float) -> bool:
-    left = any(word.bbox[2] < split and parse_number(word.text) is not None for word in line.words)
-    return left and any(word.bbox[0] >= split - 1 for word in line.words)
+def _two_sided(line: Line, split: float, *, numbers: bool) -> bool:
+    """Whether the line has words of both halves; with ``numbers``, an amount in the left one."""
+    left = [word for word in line.words if word.bbox[2] < split - 2]
+    begins = any(abs(word.bbox[0] - split) < 25 for word in line.words if word.bbox[0] >= split - 1)
+    amounts = [word for word in left if parse_number(word.text) is not None and re.search(r"[,.]\d", plain(word.text))]
+    return begins and bool(amounts if numbers else left)
 
 
 def grid_of(lines: Sequence[Line], rules: Sequence[Rule] = ()) -> Grid | None:
@@ -207,7 +214,12 @@ def _in_note(word_box: BBox, note: tuple[float, float] | None) -> bool:
 def _tail(line: Line, note: tuple[float, float] | None) -> list[Printed]:
     """The numbers and dashes that close a line, left to right; currency signs and loose parentheses go with their number."""
     found: list[Printed] = []
-    words = list(line.words)
+    size = max(word.size for word in line.words)
+    words = [
+        word
+        for word in line.words
+        if not (0 < word.size < 0.8 * size and re.fullmatch(r"\(?[0-9a-z*]{1,3}\)?", plain(word.text)))
+    ]
     i = len(words) - 1
     while i >= 0:
         word = words[i]
@@ -287,7 +299,7 @@ def _columns(tails: Sequence[Sequence[Printed]]) -> list[tuple[float, float]]:
 
 
 def _weighty(text: str) -> bool:
-    return bool(re.search(r"[,.]\d|\d{3}", plain(text)) or "(" in text)
+    return bool(re.search(r"[,.]\d|\d{3}|\(\d{2}", plain(text)))
 
 
 def _edge(cell: Printed) -> float:
@@ -318,9 +330,7 @@ def _row(
     taken: list[BBox] = []
     for cell in tail:
         index = _column_of(cell, columns)
-        if index is None or (
-            cells[index] is not None and _distance(cell, columns[index]) > _distance(cells[index], columns[index])
-        ):
+        if index is None or _better(cells[index], cell, columns[index]):
             continue
         if _glued_to_label(line, cell, columns[index]):
             continue
@@ -352,8 +362,18 @@ def _row(
         cells=cells,
         indent=line.words[0].bbox[0],
         bold=bool(label_words) and all(word.bold for word in label_words),
+        label_right=max((word.bbox[2] for word in label_words), default=0.0),
         lines=[line],
     )
+
+
+def _better(cell: Printed | None, other: Printed, column: tuple[float, float]) -> bool:
+    """Whether the cell that a column has already is more likely its number than the other."""
+    if cell is None:
+        return False
+    if _weighty(cell.text) is not _weighty(other.text):
+        return _weighty(cell.text)
+    return _distance(cell, column) <= _distance(other, column)
 
 
 def _after_gap(line: Line, word: Word) -> bool:
@@ -361,8 +381,8 @@ def _after_gap(line: Line, word: Word) -> bool:
     return index == 0 or word.bbox[0] - line.words[index - 1].bbox[2] > 4
 
 
-def _distance(cell: Printed | None, column: tuple[float, float]) -> float:
-    return abs(cell.bbox[2] - column[1]) if cell else float("inf")
+def _distance(cell: Printed, column: tuple[float, float]) -> float:
+    return abs(cell.bbox[2] - column[1])
 
 
 def _column_of(cell: Printed, columns: Sequence[tuple[float, float]]) -> int | None:
@@ -416,12 +436,12 @@ def _bands(rules: Sequence[Rule], columns: Sequence[tuple[float, float]]) -> lis
 def _joined(rows: list[GridRow], bands: list[float]) -> list[GridRow]:
     """Rows with wrapped labels put together."""
     ruled = _is_ruled(rows, bands)
-    right = max((max((w.bbox[2] for w in _label_words(row)), default=0.0) for row in rows), default=0.0)
+    right = max((row.label_right for row in rows), default=0.0)
     out: list[GridRow] = []
     for row in rows:
         last = out[-1] if out else None
         if last is not None and (_same_band(last, row, bands) if ruled else _continues(last, row, right)):
-            out[-1] = _one(last, row)
+            out[-1] = one_row(last, row)
         else:
             out.append(row)
     return [row for row in out if row.label or row.filled]
@@ -433,11 +453,6 @@ def _is_ruled(rows: Sequence[GridRow], bands: Sequence[float]) -> bool:
     pairs = list(zip(filled, filled[1:], strict=False))
     parted = sum(any(a.bbox[3] - 4 < band < b.bbox[1] + 4 for band in bands) for a, b in pairs)
     return len(pairs) >= 4 and parted >= 0.85 * len(pairs)
-
-
-def _label_words(row: GridRow) -> list[Word]:
-    limit = row.cells_left
-    return [word for line in row.lines for word in line.words if word.bbox[2] < limit]
 
 
 def _same_band(last: GridRow, row: GridRow, bands: Sequence[float]) -> bool:
@@ -481,16 +496,16 @@ def _continues(last: GridRow, row: GridRow, right: float) -> bool:
     if _OPEN_END.search(text) and (last.bold == row.bold) and not re.search(r"(?i)\bnet$", text if last.filled else ""):
         return True
     chinese = re.search(r"[一-鿿]$", text) and re.match(r"[一-鿿、)]", after)
-    edge = max((w.bbox[2] for w in last_line.words if w.bbox[2] < last.cells_left), default=0.0)
     return bool(
         chinese
-        and edge > right - 1.3 * height
+        and last.label_right > right - 1.3 * height
         and not re.match(r"[一二三四五六七八九十]+、|\(?[一二三四五六七八九十\d]+[)、.]|其中|加:|减:|減:", after)
         and gap < 0.6 * height
     )
 
 
-def _one(last: GridRow, row: GridRow) -> GridRow:
+def one_row(last: GridRow, row: GridRow) -> GridRow:
+    """Two lines of one row: their labels joined, and the numbers of whichever has them."""
     glue = (
         "" if re.search(r"[一-鿿“”、）)(（－-]$", last.label) and re.match(r"[一-鿿“”、）)(（－号]", row.label) else " "
     )
@@ -501,5 +516,6 @@ def _one(last: GridRow, row: GridRow) -> GridRow:
         cells=[b if b is not None else a for a, b in zip(last.cells, row.cells, strict=True)],
         indent=last.indent,
         bold=last.bold,
+        label_right=row.label_right or last.label_right,
         lines=last.lines + row.lines,
     )

@@ -177,7 +177,10 @@ def read_head(lines: Sequence[Line], columns: Sequence[tuple[float, float]], yea
     own: list[date | None] = [
         None if out else _period(text, default_day, anchor) for text, out in zip(texts, foreign, strict=True)
     ]
-    if not _plausible(own, foreign):
+    dated = _full_dates(lines, len(columns)) if not any(foreign) else None
+    if dated:
+        own = list(dated)
+    elif not _plausible(own, foreign):
         own = _by_sequence(lines, len(columns), default_day) or own
         if not _plausible(own, [False] * len(own)):
             own = _by_words(whole, own, anchor)
@@ -194,6 +197,8 @@ def _column_texts(lines: Sequence[Line], columns: Sequence[tuple[float, float]])
     pitch = min((b - a for a, b in zip(middles, middles[1:], strict=False)), default=120.0)
     texts: list[list[str]] = [[] for _ in columns]
     for line in lines:
+        if len(columns) > 1 and _dates_whole(line.text):
+            continue
         if not _DATED.search(squash(line.text)) or _RUNNING.search(squash(line.text)) or announcement(line.text):
             continue
         for word in line.words:
@@ -204,6 +209,11 @@ def _column_texts(lines: Sequence[Line], columns: Sequence[tuple[float, float]])
             if abs(middle - middles[index]) <= reach or x0 <= middle <= x1:
                 texts[index].append(word.text)
     return [" ".join(parts) for parts in texts]
+
+
+def _dates_whole(text: str) -> bool:
+    """Whether a line gives the one date of the whole statement, under its title."""
+    return len(dates_in(text)) == 1 and len(_BARE_YEAR.findall(_chinese_digits(plain(text)))) <= 1
 
 
 def _whose(lines: Sequence[Line], columns: Sequence[tuple[float, float]]) -> list[bool]:
@@ -273,13 +283,18 @@ def _plausible(periods: Sequence[date | None], foreign: Sequence[bool]) -> bool:
     return bool(known) and None not in known and (len(set(known)) == len(known) or any(foreign) or len(known) > 2)
 
 
-def _by_sequence(lines: Sequence[Line], count: int, default_day: tuple[int, int] | None) -> list[date | None] | None:
-    """Periods from a head line that has exactly as many dates, or years, as there are columns."""
-    days: list[tuple[int, int]] = []
+def _full_dates(lines: Sequence[Line], count: int) -> list[date] | None:
+    """The dates of a head line that has exactly one for each column."""
     for line in reversed(lines):
         full = [_closing(when) for _, when in dates_in(line.text)]
         if len(full) == count and len(set(full)) == count:
-            return list(full)
+            return full
+    return None
+
+
+def _by_sequence(lines: Sequence[Line], count: int, default_day: tuple[int, int] | None) -> list[date | None] | None:
+    """Periods from a head line that has exactly as many years as there are columns."""
+    days: list[tuple[int, int]] = []
     for line in lines:
         found = month_days_in(line.text)
         if len(found) == count:

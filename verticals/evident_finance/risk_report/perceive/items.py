@@ -4,15 +4,16 @@ import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
-from evident_finance.risk_report.perceive.grid import GridRow
+from evident_finance.risk_report.perceive.grid import GridRow, one_row
 from evident_finance.risk_report.perceive.labels import DATA, key
+from evident_finance.risk_report.perceive.totals import name_totals
 from evident_finance.risk_report.schema import StatementKind
 
 _TAIL = (
-    r"(?:net|total)?(?:(?:less|net|after|netof|before)(?:of)?(?:accum|allow|reserve|discount|unamort|capital|tax|cash|issu|deprec|amort|income|valuation|provision).*)?"
-    r"(?:note[a-z]{0,2}|of|at|and|respectively)*"
+    r"(?:net|total)?(?:(?:less|net|netof|before)(?:of)?(?:accum|allow|reserve|discount|unamort|capital|tax|cash|issu|deprec|amort|income"
+    r"|valuation|provision).*|after(?:income)?tax.*)?(?:note[a-z]{0,2}|of|at|and|respectively)*"
 )
 
 
@@ -126,9 +127,10 @@ class Placed:
 def place(rows: Sequence[GridRow], kind: StatementKind) -> list[Placed]:
     """Each row with the heading it stands under and the section it belongs to, from top to bottom."""
     placed: list[Placed] = []
+    totals = name_totals(rows)
     section, heading, heading_indent = "", "", 0.0
-    for row in rows:
-        own = key(row.label)
+    for index, row in enumerate(rows):
+        own = totals.get(index) or key(row.label)
         if not row.filled and own:
             section = next((name for pattern, name in _SECTIONS[kind] if pattern.fullmatch(own)), section)
             heading, heading_indent = own, row.indent
@@ -187,3 +189,48 @@ def _rank(item: Item, where: Placed) -> float | None:
         elif pattern.fullmatch(where.key):
             return rank
     return None
+
+
+@lru_cache(maxsize=20_000)
+def names_an_item(label: str) -> bool:
+    """Whether some item is printed under this label, wherever it stands."""
+    own = key(label)
+    return bool(own) and any(
+        pattern.fullmatch(own) for item in catalogue().values() for pattern in item.names if ">" not in pattern.pattern
+    )
+
+
+def rejoined(rows: Sequence[GridRow]) -> list[GridRow]:
+    """Rows in which a label broken over two lines is one again, where only both lines together name an item."""
+    out: list[GridRow] = []
+    for row in rows:
+        last = out[-1] if out else None
+        if (
+            last is not None
+            and last.filled is not row.filled
+            and last.label
+            and row.label
+            and not last.label.rstrip().endswith((":", "："))
+            and row.bbox[1] - last.bbox[3] < 0.8 * row.lines[0].height
+            and not names_an_item((last if last.filled else row).label)
+            and (row.filled or not (names_an_item(row.label) or _opens_section(row.label)))
+            and names_an_item(f"{last.label} {row.label}")
+            and not (row.filled and _heads(last, row))
+        ):
+            out[-1] = one_row(last, row)
+        else:
+            out.append(row)
+    return out
+
+
+def _opens_section(label: str) -> bool:
+    own = key(label)
+    return any(pattern.fullmatch(own) for sections in _SECTIONS.values() for pattern, _ in sections)
+
+
+def _heads(heading: GridRow, row: GridRow) -> bool:
+    """Whether the row is an item by standing under the heading (Earnings per share > Basic)."""
+    path = f"{key(heading.label)}>{key(row.label)}"
+    return any(
+        pattern.fullmatch(path) for item in catalogue().values() for pattern in item.names if ">" in pattern.pattern
+    )

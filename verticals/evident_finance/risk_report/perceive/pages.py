@@ -101,20 +101,16 @@ def candidates(texts: Sequence[str]) -> list[int]:
         mine = sorted((s for s in seen if s.kind is kind), key=lambda s: (-s.score, s.page))
         best = mine[0].score if mine else 0
         chosen |= {s.page for s in mine[:7] if s.score >= 0.45 * best}
-    around = {page + 1 for page in chosen} | {page - 1 for page in chosen}
     scores = {s.page: s.score for s in sorted(seen, key=lambda s: s.score)}
-    neighbours = [
-        page
-        for page in around - chosen
-        if 1 <= page <= len(texts) and (scores.get(page, 0) >= 4 or _dense(texts[page - 1]))
-    ]
     ranked = sorted(chosen, key=lambda p: -scores[p])[:MOST_PAGES]
-    ranked += sorted(neighbours, key=lambda p: -scores.get(p, 0))[: max(0, MOST_PAGES - len(ranked))]
-    return sorted(ranked)
+    after = [page + 1 for page in ranked if page < len(texts) and _has_amounts(texts[page])]
+    between = [page + 1 for page in ranked if page + 2 in chosen]
+    added = [page for page in dict.fromkeys((*after, *between)) if page not in chosen]
+    return sorted({*ranked, *added[: max(0, MOST_PAGES - len(ranked))]})
 
 
-def _dense(text: str) -> bool:
-    return len(_AMOUNT.findall(plain(text))) > 25
+def _has_amounts(text: str) -> bool:
+    return len(_AMOUNT.findall(plain(text))) >= 6
 
 
 def _look(number: int, text: str) -> list[_Seen]:
