@@ -125,7 +125,8 @@ def test_segment_names_agree_with_their_stated_count() -> None:
 def test_chinese_risks_are_titles_with_their_first_sentence() -> None:
     text = (
         "(四) 可能面对的风险\n√适用 □不适用\n1、政策性风险\n国家支持建设，公司不存在政策性风险。\n2、汇率风险\n"
-        "公司外销业务结算货币以美元为主，若未来汇率波动加大，将对公司的经营业绩产生一定影\n响。\n应对措施：锁汇。\n(五) 其他\n□适用 √不适用"
+        "公司外销业务结算货币以美元为主，若未来汇率波动加大，将对公司的经营业绩产生一定影\n响。\n"
+        "应对措施：锁汇。\n(五) 其他\n□适用 √不适用"
     )
     prose = Prose([text], "zh")
     region = risk_factors.section(prose)
