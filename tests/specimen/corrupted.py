@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from evident_core.evidence import Language, Sentence
 
@@ -16,7 +17,8 @@ _UNITS = {
 _OPPOSITES = {
     "en": (
         ("rose", "fell"), ("above", "below"), ("exceeds", "is below"), ("unchanged", "higher"), ("high", "low"),
-        ("safe zone", "distress zone"), ("grey zone", "safe zone"), ("unqualified", "qualified"), ("thin", "comfortable"),
+        ("safe zone", "distress zone"), ("grey zone", "safe zone"), ("unqualified", "qualified"),
+        ("thin", "comfortable"),
         ("healthy", "frail"), ("middling", "healthy"), ("loss", "profit"), ("worsened", "rose"), ("between", "above"),
         ("effective", "ineffective"), ("enough to cover", "too little to cover"),
     ),
@@ -31,8 +33,22 @@ _NAMES = {
     "zh": (("营业收入", "商誉"), ("归母净利润", "资产总计"), ("所有者权益合计", "存货")),
 }
 _DENIALS = {
-    "en": ((" was ", " was not "), (" is ", " is not "), (" were ", " were not "), (" no ", " "), (" states ", " denies ")),
-    "zh": (("为", "不为"), ("较", "未较"), ("存在", "不存在"), ("由", "未由"), ("未", ""), ("无", ""), ("提示", "未提示")),
+    "en": (
+        (" was ", " was not "),
+        (" is ", " is not "),
+        (" were ", " were not "),
+        (" no ", " "),
+        (" states ", " denies "),
+    ),
+    "zh": (
+        ("为", "不为"),
+        ("较", "未较"),
+        ("存在", "不存在"),
+        ("由", "未由"),
+        ("未", ""),
+        ("无", ""),
+        ("提示", "未提示"),
+    ),
 }
 _INTRUDERS = {
     "en": (
@@ -82,9 +98,12 @@ def _numbers(text: str, language: Language, rng: random.Random) -> Iterator[tupl
                 if tail.startswith(old):
                     yield kind, head + number[0] + new + tail[len(old) :]
         if language == "en" and symbol[2]:
-            yield "currency", head[: symbol.start()] + symbol[1] + ("€" if symbol[2] != "€" else "$") + text[number.start() :]
+            yield (
+                "currency",
+                head[: symbol.start()] + symbol[1] + ("€" if symbol[2] != "€" else "$") + text[number.start() :],
+            )
     values = [each for each in numbers if not _is_year(each[0], text[each.end() :])]
-    for one, two in zip(values, values[1:], strict=False):
+    for one, two in pairwise(values):
         first, second = (float(each[0].replace(",", "")) for each in (one, two))
         if abs(first - second) > 0.1 * max(first, second):
             between = text[one.end() : two.start()]

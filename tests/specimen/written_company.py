@@ -60,7 +60,7 @@ def company_facts(seed: int) -> tuple[Fact, ...]:
         number_fact(name, value * scale, currency, f"{year}-{end}", scale=scale)
         for year, amounts in books.items()
         for name, value in amounts.items()
-        if name in names and rng.random() < 0.97
+        if value and name in names and rng.random() < 0.97
     ]
     newest = f"{max(books)}-{end}"
     absent = [name for name in ("inventories", "goodwill", "capex") if f"{name}@{newest}" not in {f.id for f in facts}]

@@ -129,18 +129,24 @@ class Evidence:
     def placed(self, mention: Mention, reading: Reading) -> list[Fact]:
         """Of the facts that a number states, those that the text's names and years around it allow."""
         facts = self.stating(mention)
-        if (moment := _moment_of(mention, reading)) and any(
-            fact.period or _YEAR.fullmatch(fact.subject or "") for fact in facts
-        ):
-            facts = [fact for fact in facts if _agrees(moment, fact)]
+        if moment := _moment_of(mention, reading):
+            facts = [fact for fact in facts if _agrees(moment, fact) or not self._dated(fact)]
         if self._after_prior_cue(mention, reading):
             facts = [fact for fact in facts if not self._latest(fact)]
+        elif not moment:
+            around = [each.moment for each in reading.of("moment") if reading.same_clause(each.start, mention.start)]
+            named = [each for each in around if each]
+            facts = [f for f in facts if not (f.period and named) or any(_agrees(each, f) for each in named)]
         before = [each for each in reading.of("label") if each.start < mention.start]
         if not before or not reading.same_clause(before[-1].start, mention.start):
             return facts
         keys = {token.key for token in before[-1].tokens}
         bound = _AFTER_LABEL[reading.language].fullmatch(reading.text[before[-1].end : mention.start])
         return [fact for fact in facts if ((label := self._label(fact)) is None and not bound) or label in keys]
+
+    def _dated(self, fact: Fact) -> bool:
+        """Whether a fact, or another of its name, is of a period: then it cannot stand for one that is not its own."""
+        return any(each.name == fact.name and _has_date(each) for each in self._numeric)
 
     def _after_prior_cue(self, mention: Mention, reading: Reading) -> bool:
         return any(0 <= mention.start - cue.end <= 1 for cue in reading.of("prior"))
@@ -156,7 +162,7 @@ class Evidence:
             axis = "change" if fact.id in self._changes else "sign"
             said = any(pole.sign == -1 and pole.backed_by == axis for pole in around)
             minus = mention.quantity is not None and mention.quantity.signed
-            if fact.number == 0 or (minus != said if fact.number < 0 else not minus):
+            if minus != said if fact.number < 0 else not minus:
                 return True
         return False
 
@@ -299,6 +305,10 @@ def _direction(difference: Decimal, quantum: Decimal) -> int:
     if abs(difference) * 2 <= quantum:
         return 0
     return 1 if difference > 0 else -1
+
+
+def _has_date(fact: Fact) -> bool:
+    return bool(fact.period or _YEAR.fullmatch(fact.subject or ""))
 
 
 def _day(text: str | None) -> date | None:

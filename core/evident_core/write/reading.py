@@ -5,13 +5,15 @@ the other's blind spot. Whatever is read is masked out of the text; what remains
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TypeVar
 
 from evident_core.evidence import Language
 from evident_core.write.vocabulary import Token, Unit, Vocabulary
 
+T = TypeVar("T")
 HAN_RUN = re.compile(r"[㐀-鿿豈-﫿]+")
 LATIN = re.compile(r"[A-Za-zÀ-ɏ][A-Za-zÀ-ɏ'’&-]*")
 _FIRST = frozenset(("label", "neutral", "unassessed"))
@@ -24,7 +26,7 @@ _MONTHS = [
     "January", "February", "March", "April", "May", "June",
     "July", "August", "September", "October", "November", "December",
 ]  # fmt: skip
-_MONTH = "|".join(f"{month}|{month[:3]}\\.?" for month in _MONTHS)
+_MONTH = "|".join(f"{month}|{month[:3]}\\.?" for month in _MONTHS) + "|Sept\\.?"
 _DATES = {
     "en": (
         re.compile(rf"\b(?P<month>{_MONTH}) (?P<day>\d{{1,2}}), (?P<year>\d{{4}})\b"),
@@ -178,6 +180,8 @@ def read(text: str, language: Language, vocabulary: Vocabulary, names: Iterable[
         for start, end in _occurrences(name, reading.rest):
             reading.take("name", start, end)
     # Labels before numbers ("debt due within one year"), numbers with their units before words ("5 US dollars").
+    if language == "zh":
+        _take_fractions(reading)
     _take_known(reading, vocabulary, _FIRST)
     _take_moments(reading)
     _take_quantities(reading, vocabulary)
@@ -204,6 +208,17 @@ def _occurrences(name: str, text: str) -> Iterator[tuple[int, int]]:
 def _joined(text: str, at: int) -> bool:
     """Whether a place lies inside a Latin word or a number."""
     return 0 < at < len(text) and all(char.isalnum() and char.isascii() for char in text[at - 1 : at + 1])
+
+
+def _take_fractions(reading: Reading) -> None:
+    """百分之五点二, 三分之一: before the words that they contain."""
+    for match in _HAN_FRACTION.finditer(reading.rest):
+        whole, part = Decimal(100) if match[1] == "百" else _han(match[1]), match[2]
+        digits = part[0].isascii()
+        quantum = (_quantum(part) if digits else _han_quantum(part)) / whole
+        value = (Decimal(part) if digits else _han(part)) / whole
+        quantity = Quantity(value, min(quantum, Decimal("0.01")), None, signed=False, scaled=False)
+        reading.take("quantity", *match.span(), quantity=quantity)
 
 
 def _take_moments(reading: Reading) -> None:
@@ -248,10 +263,6 @@ def _numerals(reading: Reading) -> Iterator[tuple[int, int, Decimal, Decimal]]:
     """(start, end, value, quantum) of each bare number, in digits or in words."""
     text = reading.rest
     if reading.language == "zh":
-        for match in _HAN_FRACTION.finditer(text):
-            whole, part = _han(match[1]) if match[1] != "百" else Decimal(100), match[2]
-            value = Decimal(part) if part[0].isdigit() else _han(part)
-            yield *match.span(), value / whole, _quantum(part) / whole
         for word, multiple in _HAN_MULTIPLES.items():
             for start, end in _occurrences(word, text):
                 yield start, end, Decimal(multiple), Decimal("0.1")
@@ -274,13 +285,10 @@ def _numerals(reading: Reading) -> Iterator[tuple[int, int, Decimal, Decimal]]:
 def _dress(reading: Reading, vocabulary: Vocabulary, start: int, end: int) -> tuple[Unit | None, Decimal, int, int]:
     """The unit and scale around a bare number, and how far they reach."""
     text, language, scale = reading.rest, reading.language, Decimal(1)
-    for word, size in vocabulary.scales[language].items():
-        if reach := _follows(text, end, word, " \u00a0"):
-            scale, end = size, reach
-            break
-    for symbol, unit in vocabulary.after[language].items():
-        if reach := _follows(text, end, symbol, " \u00a0-"):
-            return unit, scale, start, reach
+    if match := vocabulary.scale_words[language].match(text, end):
+        scale, end = _look_up(vocabulary.scales[language], match[1]), match.end()
+    if match := vocabulary.after_number[language].match(text, end):
+        return _look_up(vocabulary.after[language], match[1]), scale, start, match.end()
     signed = start - 1 if start and text[start - 1] in _DASHES else start
     begin = signed - 1 if signed and text[signed - 1] in " \u00a0" else signed
     for symbol, unit in vocabulary.before.items():
@@ -292,13 +300,9 @@ def _dress(reading: Reading, vocabulary: Vocabulary, start: int, end: int) -> tu
     return None, scale, start, end
 
 
-def _follows(text: str, at: int, word: str, gaps: str) -> int:
-    """Where ``word`` ends, if it stands at a place or one gap after it; otherwise 0."""
-    for begin in (at, at + 1) if text[at : at + 1] and text[at] in gaps else (at,):
-        end = begin + len(word)
-        if text[begin:end].lower() == word.lower() and not _joined(text, end):
-            return end
-    return 0
+def _look_up(table: Mapping[str, T], word: str) -> T:
+    """The entry of a word as it stands, else whatever its case."""
+    return table[word] if word in table else next(of for each, of in table.items() if each.lower() == word.lower())
 
 
 def _sign(text: str, numeral: int, start: int, end: int) -> tuple[bool, int, int]:

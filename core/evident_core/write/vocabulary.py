@@ -5,6 +5,7 @@ facts, directions that only it has, words it uses) with ``Vocabulary.load``.
 """
 
 import fnmatch
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -107,6 +108,8 @@ class Vocabulary:
     after: Mapping[Language, Mapping[str, Unit]]
     scales: Mapping[Language, Mapping[str, Decimal]]
     counters: Mapping[Language, tuple[str, ...]]
+    after_number: Mapping[Language, re.Pattern[str]]
+    scale_words: Mapping[Language, re.Pattern[str]]
     phrases: Mapping[Language, Phrases]
     poles: tuple[Pole, ...]
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -148,16 +151,19 @@ class Vocabulary:
             )
             for language in LANGUAGES
         }
+        scales = {
+            language: _longest_first({word: Decimal(size) for word, size in merged["scales"][language].items()})
+            for language in LANGUAGES
+        }
         return cls(
             units=units,
+            after_number={language: _one_of(after[language], " \u00a0-") for language in LANGUAGES},
+            scale_words={language: _one_of(scales[language], " \u00a0") for language in LANGUAGES},
             before=_longest_first(
                 {symbol: units[code] for code, of in written.items() for symbol in of.get("before", ())}
             ),
             after=after,
-            scales={
-                language: _longest_first({word: Decimal(size) for word, size in merged["scales"][language].items()})
-                for language in LANGUAGES
-            },
+            scales=scales,
             counters={language: tuple(merged["counters"][language]) for language in LANGUAGES},
             phrases=phrases,
             poles=poles,
@@ -182,6 +188,14 @@ class Vocabulary:
     def unit(self, code: str) -> Unit:
         """The unit of that code; one that no table lists compares with itself alone."""
         return self.units.get(code) or Unit(code, code, Decimal(1))
+
+
+def _one_of(words: Iterable[str], gaps: str) -> re.Pattern[str]:
+    """A pattern of one of the words, a gap before it allowed, and no Latin word or number running on after it."""
+    ends = (
+        re.escape(word) + ("(?![A-Za-z0-9])" if word[-1].isascii() and word[-1].isalnum() else "") for word in words
+    )
+    return re.compile(f"[{gaps}]?({'|'.join(ends)})", re.IGNORECASE)
 
 
 def _longest_first(table: Mapping[str, T]) -> Mapping[str, T]:
