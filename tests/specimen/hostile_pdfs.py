@@ -74,7 +74,7 @@ def encrypted(user: str, owner: str = "owner") -> bytes:
 def locked(data: bytes, user: str = "", owner: str = "owner") -> bytes:
     """The same file under a password."""
     encryption = pikepdf.Encryption(user=user, owner=owner)
-    return changed(data, lambda _: None, encryption=encryption, stream_decode_level=pikepdf.StreamDecodeLevel.none)
+    return changed(data, lambda _: None, encryption=encryption, compress_streams=False)
 
 
 def without_cross_references() -> bytes:
@@ -128,7 +128,7 @@ def _with_packed(packed: bytes, filters: pikepdf.Object) -> bytes:
         stream.write(packed, filter=filters)
         pdf.pages[1].obj.Contents = pdf.make_indirect(stream)
 
-    return changed(report(), replace, stream_decode_level=pikepdf.StreamDecodeLevel.none)
+    return changed(report(), replace, compress_streams=False, stream_decode_level=pikepdf.StreamDecodeLevel.none)
 
 
 def text_operators(megabytes: int = 60) -> bytes:
