@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from evident_finance.risk_report import pipeline
+from evident_finance.risk_report.schema import Analysis
 
 ROOT = Path(__file__).parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
@@ -15,3 +17,23 @@ def real_filings() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real annual reports are not here ({folder.name}/ of the measuring data is absent)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def sample_pdf() -> Path:
+    """The English annual report that the project makes itself."""
+    (path,) = (ROOT / "sample_data" / "finance").glob("*_10k.pdf")
+    return path
+
+
+@pytest.fixture(scope="session")
+def sample_analysis(sample_pdf: Path) -> Analysis:
+    """The whole analysis of that report, made once a run."""
+    return pipeline.analyse(sample_pdf.read_bytes(), name=sample_pdf.name)
+
+
+@pytest.fixture(scope="session")
+def chinese_analysis() -> Analysis:
+    """The whole analysis of the Chinese annual report that the project makes itself."""
+    (path,) = (ROOT / "sample_data" / "finance").glob("*_annual_report.pdf")
+    return pipeline.analyse(path.read_bytes(), name=path.name)

@@ -9,6 +9,7 @@ from typing import Any
 
 from evident_core.errors import InvalidInput
 from evident_core.evidence import Fact, Frozen, PageBox, Status
+from evident_core.progress import OnProgress, Progress, silent
 
 from evident_finance.risk_report.ingest import ingest
 from evident_finance.risk_report.perceive import perceive
@@ -43,7 +44,7 @@ class Evaluation(Frozen):
     misses: tuple[Miss, ...]
 
 
-def evaluate(folder: Path) -> Evaluation:
+def evaluate(folder: Path, on_progress: OnProgress = silent) -> Evaluation:
     """Read every PDF of the folder and compare with its ``gold.jsonl`` (one line item a line).
 
     Raises:
@@ -64,7 +65,8 @@ def evaluate(folder: Path) -> Evaluation:
             f"{folder} has no PDF of which gold.jsonl speaks; put the reports beside it.", folder=str(folder)
         )
     tally = _Tally()
-    for doc, file in sorted(files.items()):
+    for done, (doc, file) in enumerate(sorted(files.items())):
+        on_progress(Progress(stage="perceive", done=done, total=len(files)))
         start = time.process_time()
         with ingest(file.read_bytes(), name=file.name) as filing:
             facts = Facts(perceive(filing).facts)

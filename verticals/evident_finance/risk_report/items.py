@@ -60,6 +60,8 @@ class Items:
 @cache
 def _load() -> Items:
     data = files(__package__) / "data"
-    tables = ("items", "ratios", "scores", "rules")
-    items, ratios, scores, rules = (tomllib.loads((data / f"{table}.toml").read_text("utf-8")) for table in tables)
-    return Items(items, ratios | scores, rules["risk"])
+    tables = ("items", "ratios", "scores", "rules", "topics")
+    items, ratios, scores, rules, topics = (
+        tomllib.loads((data / f"{table}.toml").read_text("utf-8")) for table in tables
+    )
+    return Items(items, ratios | scores, topics["category"] | rules["risk"])
