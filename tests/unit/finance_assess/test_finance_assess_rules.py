@@ -48,6 +48,10 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "loans_exceed_deposits": (BANK + " loans_net=501", BANK + " loans_net=500"),
     "negative_equity": ("total_equity=-1", "total_equity=0"),
+    "negative_equity_served": (
+        "total_equity=-1 operating_cash_flow=1 interest_cover=2.5",
+        "total_equity=-1 operating_cash_flow=1 interest_cover=2.4",
+    ),
     "leverage_high": ("liabilities_to_assets=70 total_equity=30", "liabilities_to_assets=69.9 total_equity=30"),
     "leverage_low": ("liabilities_to_assets=40", "liabilities_to_assets=40.1"),
     "net_debt_excessive": ("net_debt_to_ebitda=6", "net_debt_to_ebitda=5.99"),
@@ -239,6 +243,22 @@ def test_rules_use_only_known_names() -> None:
         assert bool(rule.risk) is (rule.likelihood > 0) is (rule.impact > 0), rule.id
     used = {name for rule in catalogue.rules() for name in rule.roles.values() if name.startswith("threshold.")}
     assert used == {f"threshold.{name}" for name in catalogue.thresholds()}
+
+
+@pytest.mark.parametrize(
+    ("rule_id", "words"),
+    [
+        ("current_ratio_low", "current_ratio=0.5"),
+        ("short_term_debt_uncovered", "short_term_borrowing=2 liquid_funds=1"),
+        ("leverage_high", "liabilities_to_assets=71"),
+        ("return_high", "return_on_equity=16"),
+        ("negative_equity", "total_equity=-1"),
+    ],
+)
+def test_a_missing_reassurance_does_not_silence_a_warning(
+    rule_id: str, words: str, facts: Callable[[str], list[Fact]]
+) -> None:
+    assert spoken(assess(facts(words)), rule_id)
 
 
 def test_every_expression_of_the_data_files_reads_known_names() -> None:
