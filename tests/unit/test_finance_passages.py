@@ -76,6 +76,21 @@ def test_debt_maturities_of_every_shape(text: str) -> None:
     assert dues(text) == AMOUNTS
 
 
+@pytest.mark.parametrize(
+    ("year_end", "ids"),
+    [
+        ("2023-12-31", ["debt_maturity@2024-12-31", "debt_maturity@2025-12-31", "debt_maturity@2026-12-31"]),
+        ("2023-02-28", ["debt_maturity@2024-02-29", "debt_maturity@2025-02-28", "debt_maturity@2026-02-28"]),
+        ("2023-09-24", ["debt_maturity@2024", "debt_maturity@2025", "debt_maturity@2026"]),
+    ],
+)
+def test_the_end_of_a_later_year_is_given_only_where_it_is_certain(year_end: str, ids: list[str]) -> None:
+    text = "Maturities of long-term debt are as follows (in millions):\n2024 $ 100\n2025 200\n2026 300\nTotal $ 600"
+    facts = (fact("filing.fiscal_year_end", year_end), fact("filing.currency", "USD"))
+    drafts = schedules.debt_maturities(Prose([text], "en"), facts)
+    assert [draft.id for draft in drafts if draft.name == "debt_maturity"] == ids
+
+
 def test_a_schedule_that_does_not_add_up_is_not_read() -> None:
     text = "Maturities of long-term debt (in millions):\n2024 $ 100\n2025 200\n2026 300\nTotal $ 700"
     assert dues(text) == {}

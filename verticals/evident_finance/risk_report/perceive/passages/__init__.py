@@ -16,7 +16,8 @@ One public function, ``read_passages``. The vocabulary of its facts (topics, cue
 ``auditor.name``, ``auditor.since``       The firm as it signs; the year since when.
 ``concentration.customer_share#<n>``      Percent (unit "%") of revenue with the customers that ``subject`` names;
                                           ``concentration.supplier_share#<n>``: of purchases.
-``debt_maturity@<year end>``              What falls due in that (fiscal) year; ``debt_maturity.thereafter``: later.
+``debt_maturity@<year end>``              What falls due in that fiscal year (``@<year>`` and no period where its last
+                                          day is not certain); ``debt_maturity.thereafter``: later.
 ``segment.name#<n>``                      A reportable segment's name; ``segment.revenue#<n>``: its revenue in the
                                           fiscal year, where a table states it (``subject`` is the name).
 ``risk.<category>.factors``               Derived: how many factors state a risk of that category (unit "1").

@@ -1,8 +1,10 @@
 """Numbers that the text states in a known shape: debt by year of maturity, shares of customers and suppliers."""
 
 import re
+from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 
 from evident_core.evidence import Fact, Polarity
@@ -65,11 +67,12 @@ def debt_maturities(prose: Prose, facts: tuple[Fact, ...]) -> list[Draft]:
         if "united states" in prose.plain[:20_000]
         else None
     )
-    month_day = str(year_end.value)[4:] if year_end and year_end.value else ""
+    last_day = date.fromisoformat(str(year_end.value)) if year_end and year_end.value else None
     if unit is None or not schedule.scale:
         return drafts
     for due in schedule.dues:
-        key = f"@{due.year}{month_day}" if due.year else ".thereafter"
+        period = _year_end(due.year, last_day)
+        key = f"@{period or due.year}" if due.year else ".thereafter"
         drafts.append(
             Draft(
                 id=f"debt_maturity{key}",
@@ -78,7 +81,7 @@ def debt_maturities(prose: Prose, facts: tuple[Fact, ...]) -> list[Draft]:
                 value=_whole(due.amount * schedule.scale),
                 unit=unit,
                 scale=schedule.scale,
-                period=f"{due.year}{month_day}" if due.year and month_day else None,
+                period=period,
                 subject=str(due.year or "thereafter"),
                 confidence=0.97 if schedule.checked else 0.85,
                 note="the years add up to the printed total"
@@ -87,6 +90,13 @@ def debt_maturities(prose: Prose, facts: tuple[Fact, ...]) -> list[Draft]:
             )
         )
     return drafts
+
+
+def _year_end(year: int | None, last_day: date | None) -> str | None:
+    """The end of a later fiscal year where it is certain: the same month's last day, not that of a 52/53-week year."""
+    if year is None or last_day is None or last_day.day != monthrange(last_day.year, last_day.month)[1]:
+        return None
+    return date(year, last_day.month, monthrange(year, last_day.month)[1]).isoformat()
 
 
 def _schedules(prose: Prose, scale: Fact | None) -> Iterator[Schedule]:
