@@ -179,6 +179,16 @@ def test_a_font_without_characters_is_said_and_its_text_not_used(monkeypatch: py
         assert filing.texts[1] == ""
 
 
+def test_a_combined_filing_is_noted_with_the_names() -> None:
+    other = (*make.COVER[:-2], "Brackwater Power Company", make.COVER[-1])
+    with ingest(make.report(lambda c: make.lines(c, other)), name="r.pdf") as filing:
+        assert "Quillmere Holdings, Inc., Brackwater Power Company" in notes(filing)["note.combined"]
+        [company] = [fact.value for fact in filing.facts if fact.name == "filing.company"]
+        assert company == "Quillmere Holdings, Inc."
+    with ingest(make.report(), name="r.pdf") as filing:
+        assert "note.combined" not in notes(filing)
+
+
 def test_a_name_is_for_display_only() -> None:
     for given, shown in (("../../etc/passwd", "passwd"), ("C:\\tmp\\a\x00b.pdf", "ab.pdf"), ("/", "report.pdf")):
         with ingest(make.report(), name=given) as filing:

@@ -23,7 +23,7 @@ _MOST_HEADS = 40
 _YEAR_END = re.compile(
     r"(?:(?:fiscal|financial)?\s*years?\s+ended?|(?:52|53)[\s-]weeks?\s+ended|year\s+ending|截至)[\s:]*$", re.IGNORECASE
 )
-_REGISTRANT = re.compile(r"\(\s*exact\s+name\s+of\s+(?:the\s+)?registrants?", re.IGNORECASE)
+_REGISTRANT = re.compile(r"\(\s*exact\s+names?\s+of\s+(?:the\s+)?registrants?", re.IGNORECASE)
 _COMMISSION = re.compile(r"commission\s+file\s+(?:number|no\.?)s?\s*:?\s*[\w.-]+\s*$", re.IGNORECASE)
 _SUFFIX = (
     r"(?:Inc\.?|Incorporated|Corporation|Corp\.?|Company|Co\.|plc|PLC|p\.l\.c\.|Ltd\.?|Limited|LLC|L\.P\.|N\.V\.|S\.A\."
@@ -85,6 +85,17 @@ def cover_facts(filing: Filing) -> tuple[Fact, ...]:
     return tuple(_fact(filing, name, found) for name, found in read.items())
 
 
+def registrants(texts: Iterable[str]) -> dict[str, int]:
+    """The registrants that covers name, each with its page: more than one in a combined filing."""
+    named: dict[str, int] = {}
+    for number, text in enumerate(texts, start=1):
+        lines = _lines(text)
+        for place, line in enumerate(lines):
+            if _REGISTRANT.search(line) and place and _is_name(lines[place - 1]):
+                named.setdefault(lines[place - 1], number)
+    return named
+
+
 def _fact(filing: Filing, name: str, found: Found | None) -> Fact:
     key = f"filing.{name}"
     if found is None:
@@ -139,8 +150,7 @@ def _company(filing: Filing) -> Found | None:
 
 def _registrant(text: str) -> str | None:
     """The line above "(Exact name of registrant …)", or below the Commission's file number."""
-    lines = [re.sub(r"[_\s]{3,}", "\n", line).strip() for line in text.splitlines()]
-    lines = [part.strip() for line in lines for part in line.split("\n") if part.strip()]
+    lines = _lines(text)
     for number, line in enumerate(lines):
         if _REGISTRANT.search(line) and number and _is_name(lines[number - 1]):
             return lines[number - 1]
@@ -148,6 +158,11 @@ def _registrant(text: str) -> str | None:
         if _COMMISSION.search(line) and _is_name(lines[number + 1]):
             return lines[number + 1]
     return None
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a cover, split where it draws rules of underscores."""
+    return [part for line in re.split(r"\n|[_\s]{3,}", text) if (part := line.strip())]
 
 
 def _is_name(line: str) -> bool:

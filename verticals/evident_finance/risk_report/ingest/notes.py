@@ -2,6 +2,7 @@
 
 from evident_core.evidence import Element, Fact, PageBox, Source
 
+from evident_finance.risk_report.ingest.cover import registrants
 from evident_finance.risk_report.ingest.filing import Filing
 from evident_finance.risk_report.ingest.limits import MAX_HIDDEN_NOTES
 from evident_finance.risk_report.ingest.opening import Opened
@@ -41,6 +42,13 @@ def notes(filing: Filing, opened: Opened, read: Triage, recognised: dict[int, Pa
     for key, pages, sentence in about_pages:
         if pages:
             found.append(_fact(f"note.{key}", sentence.format(pages=ranges(pages)), _page(filing, pages[0])))
+    named = registrants(filing.texts)
+    if len(named) > 1:
+        sentence = (
+            f"The file combines the reports of {len(named)} registrants ({', '.join(named)}); the statements read are "
+            "those of the first unless they say otherwise."
+        )
+        found.append(_fact("note.combined", sentence, _page(filing, max(named.values()))))
     for number, (page, run) in enumerate(read.hidden[:MAX_HIDDEN_NOTES], start=1):
         where = PageBox(page=page, bbox=run.box, quote=run.text[:500])
         found.append(
