@@ -4,7 +4,9 @@ import io
 import json
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from evident_core import errors
@@ -471,22 +473,34 @@ def test_metrics_count_by_route_and_not_by_path(client):
 # --- logs -------------------------------------------------------------------------------------------------------------
 
 
-def test_logs_are_json_without_contents_and_keys(app, settings):
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What is written to the log, which is set up as in a server."""
+    root, own = logging.getLogger(), logging.getLogger("evident")
+    before = (list(root.handlers), root.level, own.level)
     stream = io.StringIO()
     logs.configure("INFO", stream)
-    try:
-        key, _ = frame_of(app).keys.create("someone", ("admin",))
-        client = app.test_client()
-        headers = {"Authorization": f"Bearer {key}", "X-Request-Id": "trace-12345678"}
-        client.get("/reports?limit=1&tag=SECRET", headers=headers)
-        client.get("/broken", headers=headers)
-        logging.getLogger("evident.web").info("a careless line with %s", key)
-    finally:
-        logging.getLogger("evident").handlers.clear()
-        logging.getLogger("evident").propagate = True
-    assert "SECRET" not in stream.getvalue()
-    assert key not in stream.getvalue()
-    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    yield stream
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    own.setLevel(before[2])
+
+
+def lines_of(log: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.getvalue().splitlines()]
+
+
+def test_logs_are_json_without_contents_and_keys(settings, log):
+    app = create(settings)
+    key, _ = frame_of(app).keys.create("someone", ("admin",))
+    client = app.test_client()
+    headers = {"Authorization": f"Bearer {key}", "X-Request-Id": "trace-12345678"}
+    client.get("/reports?limit=1&tag=SECRET", headers=headers)
+    client.get("/broken", headers=headers)
+    logging.getLogger("evident.web").info("a careless line with %s", key)
+    assert "SECRET" not in log.getvalue()
+    assert key not in log.getvalue()
+    lines = lines_of(log)
     first = lines[0]
     assert (first["event"], first["route"], first["status"]) == ("request", "/reports", 200)
     assert first["request_id"] == "trace-12345678"
@@ -495,6 +509,12 @@ def test_logs_are_json_without_contents_and_keys(app, settings):
     assert unforeseen["exception"]["type"] == "builtins.ValueError"
     assert any("specimen_service.py" in frame for frame in unforeseen["exception"]["frames"])
     assert lines[-1]["event"] == "a careless line with evd_…"
+
+
+def test_of_a_library_the_log_keeps_warnings_and_not_what_they_quote(log):
+    logging.getLogger("pdfminer.pdfinterp").warning("cannot set colour because %r is invalid", "SECRET")
+    logging.getLogger("pdfminer.pdfinterp").info("details")
+    assert [line["event"] for line in lines_of(log)] == ["cannot set colour because %r is invalid"]
 
 
 def test_the_log_tells_our_own_sentences_and_the_types_of_all_causes():

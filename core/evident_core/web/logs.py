@@ -16,6 +16,7 @@ from evident_core.errors import EvidentError
 
 REQUEST_ID_HEADER: Final = "X-Request-Id"
 KEY_PREFIX: Final = "evd_"
+OWN: Final = "evident"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _KEY: Final = re.compile(rf"{KEY_PREFIX}[A-Za-z0-9_-]+")
 _OWN_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
@@ -35,7 +36,7 @@ class JsonLines(logging.Formatter):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "event": record.getMessage(),
+            "event": _event(record),
         }
         if has_request_context() and "request_id" in g:
             line["request_id"] = g.request_id
@@ -43,6 +44,12 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = _exception(record.exc_info[1])
         return _KEY.sub(f"{KEY_PREFIX}…", json.dumps(line, ensure_ascii=False, default=str))
+
+
+def _event(record: logging.LogRecord) -> str:
+    """What happened. Of a library's words only the template is kept: what it would fill in may be from a file."""
+    own = record.name.partition(".")[0] == OWN
+    return record.getMessage() if own else str(record.msg)
 
 
 def _exception(error: BaseException) -> dict[str, object]:
@@ -58,13 +65,16 @@ def _exception(error: BaseException) -> dict[str, object]:
 
 
 def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
-    """Send the suite's log to standard error (or ``stream``) as lines of JSON; safe to repeat."""
+    """Send the log to standard error (or ``stream``) as lines of JSON: the suite's own, and warnings of libraries.
+
+    It may be called again.
+    """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines())
-    root = logging.getLogger("evident")
+    root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
-    root.propagate = False
+    root.setLevel(logging.WARNING)
+    logging.getLogger(OWN).setLevel(level)
 
 
 def log_requests(app: Flask) -> None:
