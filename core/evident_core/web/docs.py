@@ -49,7 +49,8 @@ def problem_kinds() -> tuple[type[EvidentError], ...]:
             yield each
             yield from below(each)
 
-    return tuple(sorted(below(EvidentError), key=lambda kind: (kind.status, kind.code)))
+    by_code = {kind.code: kind for kind in reversed(tuple(below(EvidentError)))}
+    return tuple(sorted(by_code.values(), key=lambda kind: (kind.status, kind.code)))
 
 
 def groups(document: Mapping[str, Any], base_url: str, *, with_key: bool) -> dict[str, list[Entry]]:
