@@ -205,7 +205,7 @@ def balance_ifrs(s: Sheet, traits: Traits, form: Form) -> None:
             s.total("net_current_assets", item=None)
             s.total("assets_less_current", item=None)
         _block(s, "noncurrent_liabilities", _IFRS_NONCURRENT_LIABILITIES, form)
-        s.total("net_assets", "total_equity", item=None)
+        s.total("net_assets", "total_equity")
         _equity_ifrs(s, traits)
         return
     s.total("total_assets")
