@@ -87,6 +87,13 @@ def test_a_hong_kong_report() -> None:
     assert (found["currency"], found["scale"]) == ("HKD", "1000")
 
 
+def test_a_bare_dollar_is_the_one_that_the_report_names() -> None:
+    balance = f"Consolidated balance sheets\n(in millions)\n$ {ROWS}"
+    assert facts("Annual Report", balance)["currency"] == "USD"
+    said = "All amounts are presented in Canadian dollars unless stated otherwise."
+    assert facts("Annual Report", said, balance)["currency"] == "CAD"
+
+
 def test_what_is_not_said_is_not_presented_whatever_the_file_is_called() -> None:
     found = facts("Annual report", "Nothing of interest")
     assert {name for name, value in found.items() if value is not None} == {"form"}

@@ -56,6 +56,13 @@ _AUDIT_REPORT = re.compile(
 )
 _STATED = re.compile(r"conformity\s+with|accordance\s+with|compl\w+\s+with|按照|根据|根據|遵循|符合")
 _SIGNED_WITHIN = 4
+_BARE_DOLLARS = ("$", "dollar", "dollars")
+_PRESENTED = re.compile(
+    r"(?:amounts?|figures|statements|currency|report)[^.]{0,60}\b(?:presented|expressed|stated|reported|is|are)\s+(?:in\s+)?"
+    r"(?:millions\s+of\s+|thousands\s+of\s+|the\s+)?((?:Canadian|Australian|Hong\s+Kong|Singapore|New\s+Taiwan|U\.?S\.?|"
+    r"United\s+States)\s+dollars?)",
+    re.IGNORECASE,
+)
 
 
 class Found(NamedTuple):
@@ -279,15 +286,31 @@ def _standard(filing: Filing) -> Found | None:
 
 
 def _currency(filing: Filing, heads: tuple[tuple[int, str], ...]) -> Found | None:
-    """The currency most statements' heads name; a bare $ counts as US dollars, as pages without any other do."""
+    """The currency that most statements' heads name.
+
+    A bare $ is the dollar that the report says it presents its figures in, else the US dollar.
+    """
     terms = vocabulary().currencies
-    found = _voted(heads, lambda text: _specific(terms, text))
-    if found:
-        return found
     pages = [(number, filing.texts[number - 1]) for number, _ in heads]
-    return _voted(pages, lambda text: _specific(terms, text)) or _voted(
-        list(enumerate(filing.texts, start=1))[: _FRONT_PAGES * 10], lambda text: _specific(terms, text)
+    found = (
+        _voted(heads, lambda text: _specific(terms, text))
+        or _voted(pages, lambda text: _specific(terms, text))
+        or _voted(enumerate(filing.texts[: 10 * _FRONT_PAGES], start=1), lambda text: _specific(terms, text))
     )
+    if found is None or found.value != "USD" or found.quote.lower() not in _BARE_DOLLARS:
+        return found
+    said = _voted(enumerate(filing.texts, start=1), lambda text: _presented_in(terms, text))
+    if said is not None:
+        return said
+    return found
+
+
+def _presented_in(terms: tuple[Term, ...], text: str) -> tuple[str, str] | None:
+    """The dollar of a sentence like "all amounts are presented in Canadian dollars unless stated otherwise"."""
+    for stated in _PRESENTED.finditer(text):
+        if (named := _specific(terms, stated[1])) and named[1].lower() not in _BARE_DOLLARS:
+            return named[0], stated[1]
+    return None
 
 
 def _scale(heads: tuple[tuple[int, str], ...]) -> Found | None:
