@@ -293,8 +293,10 @@ def test_every_page_has_one_heading_and_names_for_its_parts(landing, open_page):
         assert unlabelled == 0, path
 
 
-def test_a_page_is_measured_by_its_picture(landing, open_page):
-    """The specimen's pages are 612 points wide; a picture of 1.5 pixels a point makes them 408."""
+def test_a_page_of_another_size_is_measured_by_its_own(landing, open_page):
     page = open_page()
-    page.goto(f"{landing}/specimen/report?scale=1.5")
-    expect(page.locator(".viewer-page svg")).to_have_attribute("viewBox", "0 0 408 528")
+    page.goto(f"{landing}/specimen/report")
+    overlay = page.locator(".viewer-page svg")
+    expect(overlay).to_have_attribute("viewBox", "0 0 612 792")
+    page.get_by_role("link", name="14.2%").first.click()
+    expect(overlay).to_have_attribute("viewBox", "0 0 595 842")

@@ -29,7 +29,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, Field
 
 FOLDER = Path(__file__).parent
-PAGE_SIZES = {"default": (612.0, 792.0)}
+PAGE_SIZES = {"default": (612, 792), "3": (595, 842)}
 
 specimen = Vertical(
     name="specimen",

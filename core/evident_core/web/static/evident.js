@@ -229,12 +229,9 @@ export function viewer(figure) {
     if (!box || (box.top >= frame.top + 24 && box.bottom <= frame.bottom - 24)) return;
     scroller.scrollTo({ top: scroller.scrollTop + box.top - frame.top - frame.height / 3, behavior: "smooth" });
   };
-  const scale = Number(figure.dataset.scale ?? 0); // pixels of the picture to a point of the page, where known
-  const measure = () => {
-    const [width, height] = scale ? [image.naturalWidth / scale, image.naturalHeight / scale] : (sizes[at] ?? sizes.default);
-    overlay.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  };
   const go = (page, boxes = []) => {
+    const [width, height] = sizes[page] ?? sizes.default;
+    overlay.setAttribute("viewBox", `0 0 ${width} ${height}`);
     overlay.replaceChildren(
       ...boxes.map(([x0, y0, x1, y1]) => {
         const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
@@ -256,7 +253,6 @@ export function viewer(figure) {
   };
   image.addEventListener("load", () => {
     figure.classList.remove("loading");
-    measure();
     reveal();
   });
   for (const button of figure.querySelectorAll("[data-step]")) {
@@ -265,10 +261,7 @@ export function viewer(figure) {
   document.addEventListener("evident:evidence", ({ detail }) => {
     if (detail.page) go(detail.page, detail.bbox ? [detail.bbox] : []);
   });
-  if (image.complete && image.naturalWidth) {
-    measure();
-    reveal();
-  }
+  if (image.complete) reveal();
   return { go };
 }
 
