@@ -1,6 +1,7 @@
 """The store over a real PostgreSQL does what it does over SQLite."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from evident_core.web.tables import Table
 
 
 @pytest.fixture
-def settings(tmp_path: Path, postgres: str) -> Settings:
-    return load(store={"data_dir": tmp_path, "url": postgres})
+def settings(tmp_path: Path, new_postgres: Callable[[], str]) -> Settings:
+    return load(store={"data_dir": tmp_path, "url": new_postgres()})
 
 
 def _at_once(count: int, work) -> list[BaseException]:
