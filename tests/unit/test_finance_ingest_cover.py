@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 from evident_core.errors import NotThisService
 from evident_core.evidence import InputRef, Status
-from evident_finance.risk_report.ingest.cover import cover_facts, registrants
+from evident_finance.risk_report.ingest.cover import cover_facts
 from evident_finance.risk_report.ingest.dates import dates
 from evident_finance.risk_report.ingest.kind import check_kind
+from evident_finance.risk_report.ingest.parties import registrants
 from evident_finance.risk_report.ingest.triage import Triage, is_unreadable, language_of, ranges
 
 ROWS = "\n".join(f"Line {n} {n * 1234567:,} {n * 1134567:,}" for n in range(1, 15))

@@ -2,10 +2,10 @@
 
 from evident_core.evidence import Element, Fact, PageBox, Source
 
-from evident_finance.risk_report.ingest.cover import registrants
 from evident_finance.risk_report.ingest.filing import Filing
 from evident_finance.risk_report.ingest.limits import MAX_HIDDEN_NOTES
 from evident_finance.risk_report.ingest.opening import Opened
+from evident_finance.risk_report.ingest.parties import registrants
 from evident_finance.risk_report.ingest.recognition import COMMAND
 from evident_finance.risk_report.ingest.triage import Triage, ranges
 from evident_finance.risk_report.schema import PageWords
