@@ -255,9 +255,9 @@ class Exhibits:
         basic, diluted = self._both("shares_basic"), self._both("shares_diluted")
         rows: list[Row] = [
             ("Net income attributable to Larkhaven", self._both("net_income"), "line"),
-            ("Weighted average shares - basic", basic, "line"),
-            ("Dilutive effect of stock awards", [a - b for a, b in zip(diluted, basic, strict=True)], "line"),
-            ("Weighted average shares - diluted", diluted, "total"),
+            ("Weighted average shares - basic", basic, "shares"),
+            ("Dilutive effect of stock awards", [a - b for a, b in zip(diluted, basic, strict=True)], "shares"),
+            ("Weighted average shares - diluted", diluted, "shares"),
         ]
         return self._table("Earnings per Share (shares in millions)", rows)
 

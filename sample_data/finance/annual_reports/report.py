@@ -157,6 +157,8 @@ class _Writer:
     def _amount(self, name: str, year: int) -> int:
         if name == "total_debt":
             return self.exhibits.total_debt(year)
+        if name == "buyback_left":
+            return 500 - sum(self.books[year - i]["share_repurchases"] for i in range(2))
         return self.exhibits.cash.get(year, {}).get(name, self.books[year].get(name, 0))
 
     def _furniture(self, pen: Pen) -> None:
