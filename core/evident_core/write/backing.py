@@ -118,13 +118,16 @@ class Evidence:
         quantity = mention.quantity
         if quantity is None or fact.unit is None:
             return False
-        unit = self.vocabulary.unit(fact.unit)
-        if unit.of != (quantity.unit.of if quantity.unit else "1"):
+        if self.vocabulary.unit(fact.unit).of != (quantity.unit.of if quantity.unit else "1"):
             return False
-        value, stated = abs(fact.number * unit.factor), abs(quantity.value)
+        value, stated = abs(self._size(fact)), abs(quantity.value)
         if stated == 0 and value and (quantity.scaled or quantity.quantum == 1):
             return False
         return abs(value - stated) * 2 <= quantity.quantum
+
+    def _size(self, fact: Fact) -> Decimal:
+        """The number of a fact in its dimension's unit, in which quantities are read."""
+        return fact.number * self.vocabulary.unit(fact.unit or "1").factor
 
     def placed(self, mention: Mention, reading: Reading) -> list[Fact]:
         """Of the facts that a number states, those that the text's names and years around it allow."""
@@ -200,7 +203,7 @@ class Evidence:
         number = self._bound(mention, reading, lambda fact: fact.id in self._changes)
         if number and number.quantity:
             facts = [fact for fact in self.placed(number, reading) if fact.id in self._changes]
-            return any(_direction(fact.number, number.quantity.quantum) == pole.sign for fact in facts)
+            return any(_direction(self._size(fact), number.quantity.quantum) == pole.sign for fact in facts)
         moves = {
             _direction(self.facts[each].number, Decimal("0.1"))
             for each in self._changes
@@ -228,7 +231,9 @@ class Evidence:
             return False
         quantum = numbers[-1].quantity.quantum
         others = [(one, other) for one in self.placed(numbers[-1], reading) for other in self._numeric if one != other]
-        return any(one.name == other.name and abs(one.number - other.number) <= quantum for one, other in others)
+        return any(
+            one.name == other.name and abs(self._size(one) - self._size(other)) <= quantum for one, other in others
+        )
 
     def _bound(self, mention: Mention, reading: Reading, wanted: Callable[[Fact], bool]) -> Mention | None:
         """The number a direction word goes with: the next one of the wanted kind in its clause, or the one before."""

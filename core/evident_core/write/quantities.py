@@ -2,7 +2,7 @@
 
 import tomllib
 from datetime import date, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -14,6 +14,7 @@ _MONTHS = [
     "July", "August", "September", "October", "November", "December",
 ]  # fmt: skip
 _SIGNIFICANT = 3
+_COARSE = {"1": 2, "%": 1, "d": 0}
 
 
 def quantity(value: Decimal, unit: str, language: Language, *, style: str = "", finer: int = 0) -> str:
@@ -23,7 +24,8 @@ def quantity(value: Decimal, unit: str, language: Language, *, style: str = "", 
         value: In whole units, as facts hold it.
         unit: UCUM or ISO 4217; "1" for a pure number.
         language: Decides scale words (million, 亿), symbols and plurals.
-        style: "times" or "integer" for a pure number, where its bare value would read badly.
+        style: "times" or "integer" for a pure number, where its bare value would read badly; "coarse" for no more
+            digits than usual, however small the number.
         finer: How many digits more than usual, where two numbers must not look alike.
     """
     table = _printing()
@@ -35,6 +37,9 @@ def quantity(value: Decimal, unit: str, language: Language, *, style: str = "", 
         return f"{sign}{symbol}{number}{scale}" if language == "en" else f"{sign}{number}{scale}{symbol}"
     if unit in ("1", "") and size >= 100_000:
         return sign + "".join(_scaled(size, language, finer, floor=0))
+    if style == "coarse" and unit in _COARSE:
+        suffix = table["unit"].get(unit, {language: ("", "")})[language][1]
+        return f"{sign}{_fixed(size, _COARSE[unit])}{suffix}"
     printed = max(style == "times", -int(value.as_tuple().exponent))  # a limit of 70 is not 70.0
     decimals = 0 if style == "integer" else min(printed, _decimals(size, style or unit) + finer)
     number = _fixed(size, decimals)
@@ -62,11 +67,15 @@ def _scaled(size: Decimal, language: Language, finer: int, floor: int) -> tuple[
     for power, word in _printing()["scale"][language]:
         shown = size / Decimal(power)
         least = 1 if word in (" billion", " trillion") else 0
-        digits = max(least, _SIGNIFICANT - max(1, shown.adjusted() + 1)) + finer
+        digits = max(least, _SIGNIFICANT - max(1, _rounded(shown).adjusted() + 1)) + finer
         if shown.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP) >= 1:
             return _fixed(shown, digits), word
     whole = size == size.to_integral_value() and (size >= 1000 or size == 0)
     return _fixed(size, finer if whole or size >= 1000 else floor + finer), ""
+
+
+def _rounded(size: Decimal) -> Decimal:
+    return Context(prec=_SIGNIFICANT, rounding=ROUND_HALF_UP).plus(size)
 
 
 def _decimals(size: Decimal, unit: str) -> int:

@@ -3,8 +3,8 @@
 Filters of a slot: ``label`` the fact's name; ``year``, ``date`` and ``when`` ("in 2018", "at the end of 2018") of its
 period, ``then`` the year before; ``text`` and ``quote`` its text, plain or in quotation marks, ``cited`` its subject
 so, ``name`` its text or its subject; ``word:TABLE`` and ``about:TABLE`` a word by its text or its subject; ``abs`` its
-magnitude, ``number`` only if it is one, ``times`` and ``integer`` a style of it; ``was`` the verb that agrees with its
-label (English).
+magnitude, ``number`` only if it is one, ``times``, ``integer`` and ``coarse`` a style of it; ``was`` the verb that
+agrees with its label (English).
 """
 
 import re
@@ -22,6 +22,7 @@ LONGEST_QUOTE: Mapping[Language, int] = {"en": 240, "zh": 110}
 _AND: Mapping[Language, tuple[str, str]] = {"en": (", ", " and "), "zh": ("、", "和")}
 _WHEN: Mapping[Language, tuple[str, str]] = {"en": ("in {}", "at the end of {}"), "zh": ("{}", "{}末")}
 _THEN: Mapping[Language, tuple[str, str]] = {"en": ("a year earlier", "a year earlier"), "zh": ("上年", "上年末")}
+_STYLES = ("times", "integer", "coarse")
 _HAN = re.compile(r"[㐀-鿿]")
 
 
@@ -124,7 +125,8 @@ class _Writer:
                 word = self.phrasebook.words[table].get(str(fact.value))
                 return (word[self.language] if word else str(fact.value)), fact
         number = abs(fact.number) if "abs" in filters else fact.number
-        style = next((each for each in filters if each in ("times", "integer")), self.phrasebook.styles.get(fact.name))
+        asked = [each for each in filters if each in _STYLES]
+        style = asked[0] if asked else self.phrasebook.styles.get(fact.name)
         return quantity(number, fact.unit or "1", self.language, style=style or "", finer=self.finer), fact
 
     def _subject(self, fact: Fact, table: str) -> str:

@@ -66,8 +66,8 @@ class Phrases:
         bucket = self._by_start.setdefault(phrase[:1], [])
         for index, (known, tokens) in enumerate(bucket):
             if known == phrase:
-                if token not in tokens:
-                    bucket[index] = (known, (*tokens, token))
+                said = [each for each in (*tokens, token) if each.kind != "neutral"] or [token]
+                bucket[index] = (known, tuple(dict.fromkeys(said)))
                 return
         bucket.append((phrase, (token,)))
         bucket.sort(key=lambda entry: -len(entry[0]))
