@@ -67,13 +67,13 @@ def drafts(pages: Sequence[int], words: Callable[[int], PageWords], year_end: da
         stretches += [_Stretch(number, None, part, beside=True) for part in parts[1:]]
         for stretch in stretches:
             grid = grid_of(stretch.lines, page.rules)
-            if grid is None or sum(row.filled for row in grid.rows) < 2:
+            if grid is None:
                 continue
             last = out[-1] if out else None
-            if last is not None and _goes_on(last, stretch, grid):
+            if last is not None and _goes_on(last, stretch, grid, year_end):
                 _extend(last, stretch, grid, year_end)
                 continue
-            draft = _draft(stretch, grid, year_end)
+            draft = _draft(stretch, grid, year_end) if sum(row.filled for row in grid.rows) > 1 else None
             if draft is not None:
                 out.append(draft)
     return out
@@ -131,7 +131,7 @@ def _has_amount(line: Line) -> bool:
     )
 
 
-def _goes_on(last: Draft, stretch: _Stretch, grid: Grid) -> bool:
+def _goes_on(last: Draft, stretch: _Stretch, grid: Grid, year_end: date | None) -> bool:
     """Whether a stretch continues the statement before it."""
     if stretch.page - last.pages[-1] > 1 or len(grid.columns) < len(last.head.periods) - 1:
         return False
@@ -140,7 +140,9 @@ def _goes_on(last: Draft, stretch: _Stretch, grid: Grid) -> bool:
     if stretch.beside:
         return True
     if stretch.announced is None:
-        return stretch.page > last.pages[-1] and not _complete(last)
+        head = read_head(grid.head, grid.columns, year_end)
+        other = head is not None and not {period for period in head.periods if period} <= set(last.head.periods)
+        return stretch.page > last.pages[-1] and not _complete(last) and not other
     if (
         last.announced is None
         or stretch.announced.kind is not last.kind

@@ -28,7 +28,7 @@ _HEAD_WORDS = re.compile(
     r"|项目|項目|附注|附註|notes?\b|综合|綜合|合并|合併|[二一][〇零○]|^\W*$|^\d+$|\bpage\b"
 )
 _OPEN_END = re.compile(
-    r"(?:\b(?:and|or|of|the|to|in|for|with|by|on|from|at|net|attributable|including|than|per|a|an|as|under)|(?:holders|owners|members)['’]s?|[,\-–—&/、(（])$",
+    r"(?:\b(?:and|or|of|the|to|in|for|with|by|on|from|at|net|attributable|including|than|per|a|an|as|under)|(?:holders|owners|members)['’]s?|[,;；\-–—&/、(（])$",
     re.IGNORECASE,
 )
 
@@ -436,7 +436,7 @@ def _bands(rules: Sequence[Rule], columns: Sequence[tuple[float, float]]) -> lis
 def _joined(rows: list[GridRow], bands: list[float]) -> list[GridRow]:
     """Rows with wrapped labels put together."""
     ruled = _is_ruled(rows, bands)
-    right = max((row.label_right for row in rows), default=0.0)
+    right = _label_limit(rows)
     out: list[GridRow] = []
     for row in rows:
         last = out[-1] if out else None
@@ -453,6 +453,12 @@ def _is_ruled(rows: Sequence[GridRow], bands: Sequence[float]) -> bool:
     pairs = list(zip(filled, filled[1:], strict=False))
     parted = sum(any(a.bbox[3] - 4 < band < b.bbox[1] + 4 for band in bands) for a, b in pairs)
     return len(pairs) >= 4 and parted >= 0.85 * len(pairs)
+
+
+def _label_limit(rows: Sequence[GridRow]) -> float:
+    """Where labels are wrapped: the right edge that more than one of them reaches."""
+    edges = sorted((row.label_right for row in rows), reverse=True)
+    return edges[0] if len(edges) > 1 and edges[0] - edges[1] < 12 else float("inf")
 
 
 def _same_band(last: GridRow, row: GridRow, bands: Sequence[float]) -> bool:

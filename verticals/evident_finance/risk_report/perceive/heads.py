@@ -9,6 +9,7 @@ from evident_finance.risk_report.perceive.grid import Line
 from evident_finance.risk_report.perceive.labels import squash
 from evident_finance.risk_report.perceive.numbers import plain
 from evident_finance.risk_report.perceive.pages import announcement
+from evident_finance.risk_report.schema import Word
 
 _MONTHS = [
     "january",
@@ -164,25 +165,29 @@ def read_head(lines: Sequence[Line], columns: Sequence[tuple[float, float]], yea
 
     ``year_end`` is the end of the reported year, where known: it dates heads that give only years or only "this year".
     """
-    texts = _column_texts(lines, columns)
     whole = "\n".join(line.text for line in lines)
     days = month_days_in(whole) or [(when.month, when.day) for _, when in dates_in(whole)]
     default_day = max(set(days), key=days.count) if days else ((year_end.month, year_end.day) if year_end else None)
     anchor = _anchor(whole, year_end)
     whose = _whose(lines, columns)
-    foreign = [
-        other or bool(_COMPANY.search(squash(text)) or _CHANGE.search(squash(text)))
-        for text, other in zip(texts, whose, strict=True)
-    ]
-    own: list[date | None] = [
-        None if out else _period(text, default_day, anchor) for text, out in zip(texts, foreign, strict=True)
-    ]
+    titled = [line for line in lines if not (len(columns) > 1 and _dates_whole(line.text))]
+    for considered in (lines, titled):
+        texts = _column_texts(considered, columns)
+        foreign = [
+            other or bool(_COMPANY.search(squash(text)) or _CHANGE.search(squash(text)))
+            for text, other in zip(texts, whose, strict=True)
+        ]
+        own: list[date | None] = [
+            None if out else _period(text, default_day, anchor) for text, out in zip(texts, foreign, strict=True)
+        ]
+        if _plausible(own, foreign, texts):
+            break
     dated = _full_dates(lines, len(columns)) if not any(foreign) else None
     if dated:
         own = list(dated)
-    elif not _plausible(own, foreign):
+    elif not _plausible(own, foreign, texts):
         own = _by_sequence(lines, len(columns), default_day) or own
-        if not _plausible(own, [False] * len(own)):
+        if not _plausible(own, [False] * len(own), texts):
             own = _by_words(whole, own, anchor)
     if not any(own):
         return None
@@ -197,18 +202,28 @@ def _column_texts(lines: Sequence[Line], columns: Sequence[tuple[float, float]])
     pitch = min((b - a for a, b in zip(middles, middles[1:], strict=False)), default=120.0)
     texts: list[list[str]] = [[] for _ in columns]
     for line in lines:
-        if len(columns) > 1 and _dates_whole(line.text):
-            continue
         if not _DATED.search(squash(line.text)) or _RUNNING.search(squash(line.text)) or announcement(line.text):
             continue
-        for word in line.words:
-            middle = (word.bbox[0] + word.bbox[2]) / 2
+        for phrase in _phrases(line):
+            left, right = phrase[0].bbox[0], phrase[-1].bbox[2]
+            middle = (left + right) / 2
             index = min(range(len(columns)), key=lambda i: abs(middle - middles[i]))
             x0, x1 = columns[index]
             reach = max(0.55 * pitch, (x1 - x0) / 2 + 6)
-            if abs(middle - middles[index]) <= reach or x0 <= middle <= x1:
-                texts[index].append(word.text)
+            if abs(middle - middles[index]) <= reach or x0 <= middle <= x1 or abs(right - x1) < 4:
+                texts[index].append(" ".join(word.text for word in phrase))
     return [" ".join(parts) for parts in texts]
+
+
+def _phrases(line: Line) -> list[list[Word]]:
+    """The words of a line, those together that no more than a space parts."""
+    phrases: list[list[Word]] = []
+    for word in line.words:
+        if phrases and word.bbox[0] - phrases[-1][-1].bbox[2] < 0.45 * line.height:
+            phrases[-1].append(word)
+        else:
+            phrases.append([word])
+    return phrases
 
 
 def _dates_whole(text: str) -> bool:
@@ -278,9 +293,10 @@ def _year_before(when: date) -> date:
     return _on(when.year - 1, when.month, when.day)
 
 
-def _plausible(periods: Sequence[date | None], foreign: Sequence[bool]) -> bool:
+def _plausible(periods: Sequence[date | None], foreign: Sequence[bool], texts: Sequence[str]) -> bool:
     known = [period for period, out in zip(periods, foreign, strict=True) if not out]
-    return bool(known) and None not in known and (len(set(known)) == len(known) or any(foreign) or len(known) > 2)
+    twice = any(_RESTATED.search(squash(text)) or _BEFORE_RESTATEMENT.search(squash(text)) for text in texts)
+    return bool(known) and None not in known and (len(set(known)) == len(known) or (twice and len(known) > 2))
 
 
 def _full_dates(lines: Sequence[Line], count: int) -> list[date] | None:
@@ -343,7 +359,7 @@ def share_scale_in(text: str, scale: int) -> int:
     ):
         return 1_000
     if re.search(
-        r"exceptfor(?:per)?share(?:and(?:per)?share)?|exceptshareandper-?share|exceptper-?shareandshare|exceptshareamounts|exceptsharedata|exceptshares",
+        r"except(?:for)?(?:number(?:of)?)?shares?(?:and|data|amounts|,|par)|exceptper-?shareandshare|exceptparvalueandshare",
         tight,
     ):
         return 1
