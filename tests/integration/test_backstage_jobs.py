@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from evident_core.errors import Conflict, InvalidInput, ModelNotReady, NotFound, TooMany
 from evident_core.settings import Settings, load
-from evident_core.web.jobs import Jobs, JobView, Task
+from evident_core.web.job_rows import JobView
+from evident_core.web.jobs import Jobs, Task
 from evident_core.web.server import EmbeddedWorker
 from evident_core.web.store import Store
 from evident_core.web.tables import Table

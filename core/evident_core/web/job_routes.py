@@ -15,7 +15,8 @@ from werkzeug.datastructures import FileStorage
 from evident_core.errors import Conflict, InvalidInput, NotFound, PasswordNeeded, ResourceExceeded, TooLarge, TooMany
 from evident_core.settings import MIB
 from evident_core.web.frame import current_frame
-from evident_core.web.jobs import EventView, Jobs, JobView, Task
+from evident_core.web.job_rows import EventView, JobView
+from evident_core.web.jobs import Jobs, Task
 from evident_core.web.openapi import operation
 
 TAG: Final = "Jobs"

@@ -81,7 +81,7 @@ class EmbeddedWorker:
     def _begin(self) -> subprocess.Popen[bytes]:
         # A new interpreter, not a fork: the server has threads. It reads its settings from a pipe, and ends with it.
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-c", f"from {__name__} import be_worker; be_worker()"],
+            [sys.executable, "-P", "-c", f"from {__name__} import be_worker; be_worker()"],
             stdin=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             start_new_session=True,

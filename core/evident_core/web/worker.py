@@ -17,7 +17,8 @@ from evident_core.errors import EvidentError
 from evident_core.progress import Progress
 from evident_core.services import installed
 from evident_core.settings import Settings
-from evident_core.web.jobs import Jobs, add_event, end, move, problem_of, release
+from evident_core.web.job_rows import add_event, end, move, problem_of, release
+from evident_core.web.jobs import Jobs
 from evident_core.web.store import Store
 from evident_core.web.tables import Input, Job, JobInput, new_id, now
 from evident_core.work import Work, WorkInput, perform
