@@ -7,7 +7,7 @@ from evident_core.errors import InvalidInput, NotFound
 from evident_core.evidence import Correction, PageBox, Status
 from evident_core.progress import Progress
 from evident_finance.risk_report import pipeline
-from evident_finance.risk_report.compare import compare
+from evident_finance.risk_report.export.compare import compare
 from evident_finance.risk_report.export.places import Places
 from evident_finance.risk_report.export.view import View
 from evident_finance.risk_report.schema import Analysis, Facts, StatementKind

@@ -19,8 +19,8 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from evident_finance import vertical
 from evident_finance.desk import TASK, Change, Desk, correct, open_desk, page_picture, samples
-from evident_finance.risk_report.ask import Answer, ask
-from evident_finance.risk_report.compare import Comparison, compare
+from evident_finance.risk_report.assess.ask import Answer, ask
+from evident_finance.risk_report.export.compare import Comparison, compare
 from evident_finance.risk_report.export import FORMATS, export
 from evident_finance.risk_report.export.view import View
 from evident_finance.risk_report.schema import Facts

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from evident_finance import terminal
 from evident_finance.risk_report import pipeline
-from evident_finance.risk_report.ask import ask as answer
-from evident_finance.risk_report.compare import compare as put_side_by_side
+from evident_finance.risk_report.assess.ask import ask as answer
+from evident_finance.risk_report.export.compare import compare as put_side_by_side
 from evident_finance.risk_report.evaluate import evaluate as measure
 from evident_finance.risk_report.export import FORMATS, export
 from evident_finance.risk_report.export.view import View

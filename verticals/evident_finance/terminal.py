@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from evident_finance.risk_report.ask import Answer
-from evident_finance.risk_report.compare import Comparison
+from evident_finance.risk_report.assess.ask import Answer
+from evident_finance.risk_report.export.compare import Comparison
 from evident_finance.risk_report.evaluate import Evaluation
 from evident_finance.risk_report.export.places import shown_value
 from evident_finance.risk_report.export.view import MATRIX, SWOT, View
@@ -145,9 +145,16 @@ def _formula(fact: Fact) -> str:
 def print_evaluation(console: Console, evaluation: Evaluation) -> None:
     """The service's figures as one table, and each miss."""
     table = Table(show_edge=False, show_header=False)
+    costs = ("seconds", "cpu_seconds", "seconds_slowest", "peak_mib")
     for name, value in evaluation.model_dump(exclude={"misses"}).items():
-        share = isinstance(value, float) and name not in ("seconds", "peak_mib")
-        table.add_row(name.replace("_", " "), f"{value:.2%}" if share else f"{value:g}")
+        share = isinstance(value, float) and name not in costs
+        if isinstance(value, tuple):
+            shown = ", ".join(value) or "none"
+        elif value is None:
+            shown = "nothing to measure it on"
+        else:
+            shown = f"{value:.2%}" if share else f"{value:g}"
+        table.add_row(name.replace("_", " "), shown)
     console.print(table)
     for miss in evaluation.misses:
         console.print(

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from evident_core.errors import InvalidInput
 from evident_core.evidence import Derived, Fact, Status
-from evident_finance.risk_report.ask import ask, vocabulary
+from evident_finance.risk_report.assess.ask import ask, vocabulary
 from evident_finance.risk_report.assess import catalogue
 from evident_finance.risk_report.schema import Facts
 from hypothesis import given, settings

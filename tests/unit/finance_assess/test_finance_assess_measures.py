@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 from evident_core.evidence import Derived, Fact, Status
-from evident_finance.risk_report.ask import ask
+from evident_finance.risk_report.assess.ask import ask
 from evident_finance.risk_report.assess import assess, catalogue
 from evident_finance.risk_report.schema import Facts
 

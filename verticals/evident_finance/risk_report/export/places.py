@@ -54,6 +54,8 @@ def shown_value(fact: Fact) -> str:
         return str(fact.value)
     if fact.unit == "%":
         return f"{fact.value:,.1f}%"
+    if fact.unit == "d":
+        return f"{fact.value:,.1f} d"
     if fact.unit == "1":
         return f"{fact.value:,.2f}"
     digits = -1 * int(fact.value.normalize().as_tuple().exponent) if fact.scale == 1 else 0

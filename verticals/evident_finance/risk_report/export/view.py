@@ -1,6 +1,7 @@
 """An analysis as pages show it: the same view model for the web page, the HTML and PDF files, and the DOCX."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import groupby
@@ -12,11 +13,15 @@ from evident_finance.risk_report.export.charts import charts, short
 from evident_finance.risk_report.export.places import Places, shown_value
 from evident_finance.risk_report.items import Items
 from evident_finance.risk_report.schema import Analysis, Facts, Statement
+from evident_finance.texts import text
 
 TILES: Final = ("revenue", "operating_income", "net_income", "operating_cash_flow", "total_assets", "total_equity")
 SWOT: Final = ("strengths", "weaknesses", "opportunities", "threats")
 MATRIX: Final = "risk_matrix"
+QUALITY: Final = "data_quality"
 SEVERITIES: Final = list(Severity)
+_QUOTES: Final = ("“", '"', "「", "『", "‘")
+_FULL_STOPS: Final = (".", "。")
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,20 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Block:
+    """Sentences that are shown together: with a ``lead``, they differ in what they quote alone, and all begin with it."""
+
+    lead: dict[Language, str] | None
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
 class Cite:
-    """Where a fact leads: its first box, all pages it rests on, and how it came about."""
+    """Where a fact leads: its first box, all boxes and pages it rests on, and how it came about."""
 
     fact: Fact
     box: PageBox | None
+    boxes: tuple[PageBox, ...]
     pages: tuple[int, ...]
     formula: str
     corrected: bool
@@ -73,12 +87,15 @@ class Risk:
 class View:
     """Everything that a template of the report asks for."""
 
+    quality = QUALITY
+
     def __init__(self, analysis: Analysis) -> None:
         self.analysis = analysis
         self.places = Places(analysis)
         self.items = Items.load()
         self.facts = Facts((*analysis.reading.facts, *analysis.assessment.facts))
         self._claims = {claim.id: claim for claim in analysis.report.claims}
+        self._cites: dict[str, Cite] = {}
 
     def about(self, name: str) -> Fact | None:
         """A fact about the filing itself (``company``, ``fiscal_year_end``, …) where it was found."""
@@ -115,6 +132,27 @@ class View:
     def lines(self, section: Section) -> tuple[Line, ...]:
         """The sentences of a section, the parts that state facts apart."""
         return tuple(self._line(sentence) for sentence in section.sentences)
+
+    def blocks(self, lines: Iterable[Line]) -> tuple[Block, ...]:
+        """Lines in their order, but those that quote the filing after the same words are brought together."""
+        blocks: dict[str, Block] = {}
+        for line in lines:
+            lead = _lead(line)
+            key = line.id if lead is None else "\n".join(lead.values())
+            others = blocks[key].lines if key in blocks else ()
+            blocks[key] = Block(lead=lead, lines=(*others, line))
+        return tuple(blocks.values())
+
+    def contents(self) -> tuple[tuple[str, dict[Language, str]], ...]:
+        """The anchors and titles of what a report shows, in its order."""
+        shown = [(f"section-{s.key}", dict(s.title)) for s in self.sections if s.key != QUALITY]
+        shown += [("section-risk-matrix", _titled("report.risk_matrix"))] if self.matrix() else []
+        shown += [("section-swot", {"en": "SWOT", "zh": "SWOT"})] if self.swot() else []
+        shown += [("section-measures", _titled("report.measures"))] if self.measures() else []
+        shown += [(f"statement-{n}", _titled(f"contents.{s.kind}")) for n, s in enumerate(self.statements, start=1)]
+        shown += [(f"section-{s.key}", _titled("contents.quality")) for s in self.sections if s.key == QUALITY]
+        shown += [("section-absent", _titled("contents.absent"))] if self.absent() else []
+        return tuple(shown)
 
     def _line(self, sentence: Sentence) -> Line:
         claims = [self._claims[each] for each in sentence.claim_ids]
@@ -154,10 +192,16 @@ class View:
 
     def cite(self, fact_id: str) -> Cite:
         """Where a fact leads."""
+        if fact_id not in self._cites:
+            self._cites[fact_id] = self._cite(fact_id)
+        return self._cites[fact_id]
+
+    def _cite(self, fact_id: str) -> Cite:
         boxes = self.places.boxes(fact_id)
         return Cite(
             fact=self.places.facts[fact_id],
             box=boxes[0] if boxes else None,
+            boxes=boxes,
             pages=tuple(dict.fromkeys(box.page for box in boxes)),
             formula=self.places.formula(fact_id),
             corrected=self.places.correction(fact_id) is not None,
@@ -177,6 +221,10 @@ class View:
             change = fact.number / before.number - 1 if known and before and before.number > 0 < fact.number else None
             found.append(Tile(item=fact.name, fact=fact, before=before if known else None, change=change))
         return tuple(found)
+
+    def is_amount(self, fact: Fact) -> bool:
+        """Whether a value is an amount of money, so long that a table of ratios shows it short."""
+        return bool(fact.unit) and fact.unit == str(getattr(self.about("currency"), "value", "")) and abs(fact.number) >= 1000
 
     def short(self, fact: Fact, language: Language) -> str:
         """A fact's number as a tile shows it."""
@@ -239,3 +287,19 @@ def _parts(sentence: Sentence, language: Language) -> tuple[Part, ...]:
         parts.append(Part(text[span.start : span.end], span.fact_id))
         at = span.end
     return (*parts, Part(text[at:])) if at < len(text) else tuple(parts)
+
+
+def _lead(line: Line) -> dict[Language, str] | None:
+    """The words before the quotation of a sentence that has the form: words, one quotation, full stop."""
+    if any(len(parts) not in (2, 3) or parts[0].fact_id or not parts[1].fact_id for parts in line.parts.values()):
+        return None
+    if any(part.text not in _FULL_STOPS for parts in line.parts.values() for part in parts[2:]):
+        return None
+    quotes = {parts[1].text for parts in line.parts.values()}
+    if len(quotes) != 1 or not quotes.pop().startswith(_QUOTES):
+        return None
+    return {language: parts[0].text for language, parts in line.parts.items()}
+
+
+def _titled(key: str) -> dict[Language, str]:
+    return {"en": text(key, "en"), "zh": text(key, "zh")}
