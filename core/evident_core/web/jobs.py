@@ -28,6 +28,8 @@ from evident_core.web.job_rows import EventView, JobView, add_event, end, move, 
 from evident_core.web.store import Store, owned, result_key
 from evident_core.web.tables import OPEN_STATES, Input, Job, JobEvent, JobInput, Result, now
 
+__all__ = ["EventView", "JobView", "Jobs", "Task"]
+
 _log = logging.getLogger("evident.jobs")
 
 FOLLOW_SECONDS: Final = 0.2
