@@ -1,5 +1,6 @@
 """Which of the candidate statements are the consolidated primary ones, and which of their lines carries each item."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -103,10 +104,12 @@ def assign(draft: Draft) -> dict[str, Match]:
     taken: set[int] = set()
     rows: dict[str, Match] = {}
     wide = {match.row: sum(cell is not None for cell in draft.rows[match.row].cells) for match in draft.matched}
-    for match in sorted(draft.matched, key=lambda m: (_preference(m, draft), -wide[m.row], m.row)):
+    for match in sorted(draft.matched, key=lambda m: (_preference(m), -wide[m.row], m.row)):
         if match.item not in rows and match.row not in taken:
             rows[match.item] = match
             taken.add(match.row)
+    if _is_one_of_several_costs(rows.get("cost_of_revenue"), draft):
+        del rows["cost_of_revenue"]
     before_tax, finance = rows.get("income_before_tax"), rows.get("finance_costs")
     if before_tax and finance and "interest_expense" not in rows and "税前" in draft.placed[before_tax.row].key:
         rows["interest_expense"] = rows.pop(
@@ -117,6 +120,14 @@ def assign(draft: Draft) -> dict[str, Match]:
     return rows
 
 
-def _preference(match: Match, draft: Draft) -> float:
+def _is_one_of_several_costs(match: Match | None, draft: Draft) -> bool:
+    """Whether what was taken for the cost of revenue is one line of several (products, services) without a total."""
+    if match is None or "total" in draft.placed[match.row].key:
+        return False
+    costs = [i for i, p in enumerate(draft.placed) if re.match(r"costs?of", p.key) and draft.rows[i].filled]
+    return len(costs) > 1
+
+
+def _preference(match: Match) -> float:
     item = catalogue()[match.item]
     return match.rank / len(item.names)

@@ -12,6 +12,9 @@ from evident_finance.risk_report.perceive.pages import Announcement, announcemen
 from evident_finance.risk_report.schema import PageWords, StatementKind
 
 
+_FOLIO = re.compile(r"[-–—\s]*(?:F-|S-)?\d{1,4}(?:\s*/\s*\d{1,4})?[-–—\s]*")
+
+
 @dataclass
 class Draft:
     """A candidate statement. ``rows`` have one cell for each of ``head.periods``."""
@@ -81,12 +84,12 @@ def drafts(pages: Sequence[int], words: Callable[[int], PageWords], year_end: da
 
 def _without_folio(lines: list[Line], height: float) -> list[Line]:
     """The lines without page numbers at the top and bottom of the page."""
-    return [
-        line
-        for line in lines
-        if not (re.fullmatch(r"[-–—\s]*(?:F-|S-)?\d{1,4}(?:\s*/\s*\d{1,4})?[-–—\s]*", line.text))
-        or 0.09 * height < line.bbox[1] < 0.91 * height
-    ]
+    ends = {id(line) for line in (*lines[:2], *lines[-2:])}
+    return [line for line in lines if not (_FOLIO.fullmatch(line.text) and id(line) in ends and _at_edge(line, height))]
+
+
+def _at_edge(line: Line, height: float) -> bool:
+    return not 0.12 * height < line.bbox[1] < 0.8 * height
 
 
 def _stretches(number: int, lines: Sequence[Line]) -> list[_Stretch]:

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 from evident_finance.risk_report.perceive.grid import GridRow, one_row
@@ -27,6 +27,7 @@ class Item:
     measure: str
     sections: frozenset[str]
     names: tuple[re.Pattern[str], ...]
+    not_under: re.Pattern[str] | None
     label: dict[str, str]
 
 
@@ -47,6 +48,7 @@ def catalogue() -> dict[str, Item]:
                 for language in ("en", "zh")
                 for pattern in entry["names"][language]
             ),
+            not_under=re.compile(entry["not_under"]) if "not_under" in entry else None,
             label=entry["label"],
         )
         for name, entry in table.items()
@@ -105,6 +107,12 @@ _AFTER = {
 }
 
 
+_CLOSES = {
+    "noncurrent_assets": (_ASSETS, "current_assets"),
+    "noncurrent_liabilities": (_LIABILITIES, "current_liabilities"),
+}
+
+
 @dataclass(frozen=True)
 class Match:
     """A row that may be an item: ``rank`` 0 is the preferred name; lower is better."""
@@ -141,8 +149,19 @@ def place(rows: Sequence[GridRow], kind: StatementKind) -> list[Placed]:
             heading = heading if own == "total" else ""
         else:
             placed.append(Placed(own, heading, section))
-        section = _section_after(own, kind, section)
+        after = _section_after(own, kind, section)
+        if after in _CLOSES and section == _CLOSES[after][0]:
+            placed = _closed(placed, *_CLOSES[after])
+        section = after
     return placed
+
+
+def _closed(placed: list[Placed], general: str, classified: str) -> list[Placed]:
+    """Lines above "Total current assets" are current even where no heading says so."""
+    first = len(placed)
+    while first > 0 and placed[first - 1].section == general:
+        first -= 1
+    return placed[:first] + [replace(place, section=classified) for place in placed[first:]]
 
 
 def _section_after(own: str, kind: StatementKind, section: str) -> str:
@@ -170,8 +189,12 @@ def matches(placed: Sequence[Placed], rows: Sequence[GridRow], kind: StatementKi
 
 
 def _fits(item: Item, where: Placed, sectioned: set[str]) -> bool:
+    if item.not_under is not None and item.not_under.search(where.heading):
+        return False
     if not item.sections or not where.section or where.section in item.sections:
         return True
+    if item.name.startswith("other_current"):
+        return False
     general = where.section.removeprefix("current_").removeprefix("noncurrent_")
     classified = {f"current_{general}", f"noncurrent_{general}"} & sectioned
     return (
@@ -216,6 +239,7 @@ def rejoined(rows: Sequence[GridRow]) -> list[GridRow]:
             and (row.filled or not (names_an_item(row.label) or _opens_section(row.label)))
             and names_an_item(f"{last.label} {row.label}")
             and not (row.filled and _heads(last, row))
+            and not re.match(r"(?i)(?:dis)?continu", row.label)
         ):
             out[-1] = one_row(last, row)
         else:
