@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from evident_finance.risk_report.assess.ask import Answer
-from evident_finance.risk_report.export.compare import Comparison
 from evident_finance.risk_report.evaluate import Evaluation
+from evident_finance.risk_report.export.compare import Comparison
 from evident_finance.risk_report.export.places import shown_value
 from evident_finance.risk_report.export.view import MATRIX, SWOT, View
 from evident_finance.risk_report.items import Items
