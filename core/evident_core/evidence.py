@@ -1,13 +1,14 @@
 """Source, Fact, Claim, Report: the contract of the whole suite.
 
-A service reads *facts* out of its inputs; each fact carries the places it was read from. Rules turn facts into *claims*;
-sentences state claims. So each number on a page leads back, sentence -> claim -> fact -> source, to a box on a page, a
-region of an image or an element of a brief. All values are frozen, and survive JSON unchanged.
+A service reads *facts* out of its inputs; each fact carries the places it was read from. Rules turn facts into
+*claims*; sentences state claims. So each number on a page leads back, sentence -> claim -> fact -> source, to a box on
+a page, a region of an image or an element of a brief. All values are frozen, and survive JSON unchanged.
 """
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -30,8 +31,11 @@ class InputRef(Frozen):
 
 
 class PageBox(Frozen):
-    """A box on a page. ``page`` counts from 1; ``bbox`` is (x0, top, x1, bottom) in PDF points from the upper left corner
-    of the page as it is displayed; ``quote`` is the text printed there."""
+    """A box on a page, and the text printed there.
+
+    ``page`` counts from 1; ``bbox`` is (x0, top, x1, bottom) in PDF points from the upper left corner of the page as it
+    is displayed; ``quote`` is the text.
+    """
 
     kind: Literal["page_box"] = "page_box"
     page: int = Field(ge=1)
@@ -40,7 +44,7 @@ class PageBox(Frozen):
 
 
 class ImageRegion(Frozen):
-    """A region of an image: DICOM UIDs or a file's frame, a box in pixels (x0, y0, x1, y1), and the pixel size in mm."""
+    """A region of an image: DICOM UIDs or a frame, a box in pixels (x0, y0, x1, y1), and the pixel size in mm."""
 
     kind: Literal["image_region"] = "image_region"
     series_uid: str | None = None
@@ -82,7 +86,7 @@ Location = Annotated[PageBox | ImageRegion | Element | Derived | Correction, Fie
 
 
 class Source(Frozen):
-    """Which input, and where in it. ``input`` is None exactly for what no input states: derived and corrected values."""
+    """Which input, and where in it; ``input`` is None exactly for what none states: derived and corrected values."""
 
     input: InputRef | None = None
     where: Location
@@ -105,7 +109,7 @@ class Status(StrEnum):
 class Fact(Frozen):
     """One value with its origin.
 
-    ``value`` is a Decimal exactly when ``unit`` is given (UCUM, ISO 4217, or ``"1"`` for a pure number), otherwise text;
+    ``value`` is a Decimal exactly when ``unit`` is given (UCUM, ISO 4217, ``"1"`` for a pure number), otherwise text;
     it is None exactly when ``status`` is NOT_PRESENTED. Numbers are in whole units: 32,765 printed in millions is
     ``Decimal(32765000000)`` with ``scale=1_000_000``.
     """
@@ -129,9 +133,14 @@ class Fact(Frozen):
             return data
         value = data.get("value")
         if isinstance(value, float):
-            raise ValueError(f"{value!r} is a float; give a Decimal or a string, floats do not keep what was printed")
-        if value is not None and data.get("unit") is not None:
-            return {**data, "value": Decimal(value) if isinstance(value, str | int) else value}
+            raise ValueError(  # noqa: TRY004  # pydantic turns a ValueError into its own
+                f"{value!r} is a float; give a Decimal or a string, floats do not keep what was printed"
+            )
+        if isinstance(value, str | int) and data.get("unit") is not None:
+            try:
+                return {**data, "value": Decimal(value)}
+            except InvalidOperation:
+                raise ValueError(f"{value!r} is not a number, and a value with a unit is one") from None
         return data
 
     @model_validator(mode="after")
@@ -228,16 +237,24 @@ class Report(Frozen):
         for section in self.sections:
             for sentence in section.sentences:
                 if missing := set(sentence.claim_ids) - claims:
-                    raise ValueError(f"sentence {sentence.id} states claims that are not in the report: {sorted(missing)}")
+                    raise ValueError(f"sentence {sentence.id} states claims that are not there: {sorted(missing)}")
         return self
 
     def fact(self, fact_id: str) -> Fact:
         """The fact of that id; KeyError where there is none."""
-        return {fact.id: fact for fact in self.facts}[fact_id]
+        return self._facts[fact_id]
 
     def claim(self, claim_id: str) -> Claim:
         """The claim of that id; KeyError where there is none."""
-        return {claim.id: claim for claim in self.claims}[claim_id]
+        return self._claims[claim_id]
+
+    @cached_property
+    def _facts(self) -> dict[str, Fact]:
+        return {fact.id: fact for fact in self.facts}
+
+    @cached_property
+    def _claims(self) -> dict[str, Claim]:
+        return {claim.id: claim for claim in self.claims}
 
 
 def _unique(what: str, ids: Iterable[str]) -> set[str]:

@@ -32,7 +32,7 @@ TICK_SECONDS: Final = 0.1
 _context = multiprocessing.get_context("forkserver")
 
 
-class Defect(RuntimeError):  # noqa: N818
+class Defect(RuntimeError):
     """The function raised something that is no answer to a person: of type ``kind``, at the last of ``frames``.
 
     The message is the error's own, and may quote the file: not for logs.

@@ -28,11 +28,11 @@ _log = logging.getLogger("evident.jobs")
 _RENEW_SECONDS: Final = 0.4
 
 
-class _Lost(Exception):  # noqa: N818
+class _Lost(Exception):
     """The job is no longer this worker's: cancelled, deleted, or given to another after too long a silence."""
 
 
-class _Stopping(Exception):  # noqa: N818
+class _Stopping(Exception):
     """The worker was asked to stop."""
 
 

@@ -63,10 +63,13 @@ def conclude(
     )
 
 
-def revise(analysis: Analysis, corrections: Mapping[str, tuple[str, Correction]]) -> Analysis:
+def revise(
+    analysis: Analysis, corrections: Mapping[str, tuple[str, Correction]], units: Mapping[str, str] | None = None
+) -> Analysis:
     """The analysis with some facts set by a person: fact id -> (value, who and why).
 
     Derived facts, checks, ratios, claims and sentences all follow. The value that was read stays in the fact's sources.
+    ``units`` gives the unit of a fact that the filing does not present, which therefore has none.
 
     Raises:
         NotFound: A fact of that id was not read in this filing.
@@ -76,16 +79,17 @@ def revise(analysis: Analysis, corrections: Mapping[str, tuple[str, Correction]]
     for fact_id, (value, correction) in corrections.items():
         if fact_id not in known:
             raise NotFound(f"There is no fact {fact_id!r} in this filing that could be corrected.", fact=fact_id)
-        known[fact_id] = _corrected(known[fact_id], value, correction)
+        known[fact_id] = _corrected(known[fact_id], value, correction, (units or {}).get(fact_id))
     reading = analysis.reading.model_copy(update={"facts": rederive(tuple(known.values()))})
     return conclude(analysis.input, analysis.page_sizes, analysis.language, reading)
 
 
-def _corrected(fact: Fact, value: str, correction: Correction) -> Fact:
+def _corrected(fact: Fact, value: str, correction: Correction, unit: str | None) -> Fact:
     previous = None if fact.value is None else str(fact.value)
     source = Source(where=correction.model_copy(update={"previous": previous}))
     changed = fact.model_dump(mode="json") | {
         "value": value.strip().replace(",", ""),
+        "unit": fact.unit or unit,
         "status": Status.PRESENTED.value,
         "confidence": 1.0,
         "sources": [*fact.model_dump(mode="json")["sources"], source.model_dump(mode="json")],
@@ -93,9 +97,9 @@ def _corrected(fact: Fact, value: str, correction: Correction) -> Fact:
     }
     try:
         return Fact.model_validate(changed)
-    except (ValueError, ArithmeticError) as error:
+    except ValueError as error:
         raise InvalidInput(
-            f"{value!r} is not a number; give {fact.name} in whole {fact.unit} such as 1250000000.",
+            f"{value!r} is not a number; give {fact.name} in whole {fact.unit or unit} such as 1250000000.",
             fact=fact.id,
             value=value,
         ) from error

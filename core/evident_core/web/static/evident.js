@@ -1,5 +1,5 @@
 /* Evident: the one module of all pages. Every page works without it; it adds what waiting and pointing need.
-   Pieces: choices (language, theme), dropzone, job progress, evidence and viewer. */
+   Pieces: choices (language, theme), dropzone, job progress and its first facts, evidence, card and viewer, contents. */
 
 const CHOICE_SECONDS = 365 * 86400;
 
@@ -159,10 +159,32 @@ export function followJob(section) {
       if (data.state === "done") each.classList.add("past");
       each.classList.remove("now");
     }
-    if (data.state === "done" && section.dataset.done) location.replace(section.dataset.done);
-    if (data.error) tell(section, data.error.message);
+    const next = data.state === "done" ? section.dataset.done : section.dataset.ended;
+    if (next) location.replace(next);
+    else if (data.error) tell(section, data.error.message);
   });
   return events;
+}
+
+/** What is known before the work is done: a progress may carry `partial`, with `facts` (id -> value) and `units`. */
+export function firstFacts(section) {
+  const labels = JSON.parse(section.dataset.labels || "{}");
+  const list = section.querySelector("[data-partial-list]");
+  const entry = (id, value, unit) => {
+    const [name, period] = id.split("@");
+    const [row, term, definition] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
+    term.textContent = [labels[name] ?? name, period].filter(Boolean).join(" · ");
+    const grouped = unit && /^-?\d/.test(value) ? value.replace(/^-?\d+/, (digits) => digits.replace(/\B(?=(\d{3})+$)/g, ",")) : value;
+    definition.textContent = unit && unit !== "1" ? `${grouped} ${unit}` : grouped;
+    row.append(term, definition);
+    return row;
+  };
+  document.addEventListener("evident:progress", ({ detail }) => {
+    const facts = Object.entries(detail.partial?.facts ?? {});
+    if (!facts.length) return;
+    list.replaceChildren(...facts.map(([id, value]) => entry(id, value, detail.partial.units?.[id])));
+    section.dataset.partial = "known";
+  });
 }
 
 /* --- evidence: pointing at a value lights its place -------------------------------------------------- */
@@ -173,8 +195,9 @@ let shown = null;
 let timer = 0;
 
 export function readEvidence(element) {
-  const { evidence: id, page, bbox, quote } = element.dataset;
-  return { id, page: page ? Number(page) : null, bbox: bbox ? bbox.split(",").map(Number) : null, quote: quote ?? "", element };
+  const { evidence: id, page, bbox, boxes, quote } = element.dataset;
+  const own = page && bbox ? [[Number(page), ...bbox.split(",").map(Number)]] : [];
+  return { id, page: page ? Number(page) : null, boxes: boxes ? JSON.parse(boxes) : own, quote: quote ?? "", element };
 }
 
 /** Show where a value was read: marks the element and tells everybody who listens for `evident:evidence`. */
@@ -195,7 +218,7 @@ function evidence() {
   const soon = (event) => {
     const element = of(event);
     clearTimeout(timer);
-    if (element && !pinned) timer = setTimeout(() => showEvidence(element), HOVER_MS);
+    if (element && !pinned?.isConnected) timer = setTimeout(() => showEvidence(element), HOVER_MS);
   };
   document.addEventListener("pointerover", soon);
   document.addEventListener("focusin", soon);
@@ -221,6 +244,7 @@ export function viewer(figure) {
   const scroller = figure.querySelector(".viewer-scroll");
   const sizes = JSON.parse(figure.dataset.sizes);
   const count = Number(figure.dataset.count);
+  const address = (page) => figure.dataset.source.replace("{page}", page);
   let at = Number(figure.dataset.at);
 
   const reveal = () => {
@@ -228,6 +252,18 @@ export function viewer(figure) {
     const frame = scroller.getBoundingClientRect();
     if (!box || (box.top >= frame.top + 24 && box.bottom <= frame.bottom - 24)) return;
     scroller.scrollTo({ top: scroller.scrollTop + box.top - frame.top - frame.height / 3, behavior: "smooth" });
+  };
+  // `loading` hides the boxes: they never lie on the page that was there before.
+  const state = (name) => ["loading", "failed"].forEach((each) => figure.classList.toggle(each, each === name));
+  const loaded = () => {
+    state("");
+    reveal();
+  };
+  const failed = async () => {
+    state("failed");
+    const page = at;
+    const reason = await call(address(page)).then(() => "", (error) => error.message);
+    if (page === at) tell(figure, reason);
   };
   const go = (page, boxes = []) => {
     const [width, height] = sizes[page] ?? sizes.default;
@@ -240,29 +276,76 @@ export function viewer(figure) {
         return rect;
       }),
     );
-    if (page === at && image.complete) {
-      reveal();
+    if (page === at) {
+      if (image.complete) reveal();
       return;
     }
     at = page;
     figure.dataset.at = page;
-    figure.classList.add("loading");
-    image.src = figure.dataset.source.replace("{page}", page);
+    state("loading");
+    tell(figure, "");
+    image.src = address(page);
     image.alt = label.dataset.template.replace("{page}", page);
     label.textContent = image.alt;
   };
-  image.addEventListener("load", () => {
-    figure.classList.remove("loading");
-    reveal();
-  });
+  image.addEventListener("load", loaded);
+  image.addEventListener("error", failed);
   for (const button of figure.querySelectorAll("[data-step]")) {
     button.addEventListener("click", () => go(Math.min(count, Math.max(1, at + Number(button.dataset.step)))));
   }
   document.addEventListener("evident:evidence", ({ detail }) => {
-    if (detail.page) go(detail.page, detail.bbox ? [detail.bbox] : []);
+    if (detail.page) go(detail.page, detail.boxes.filter(([page]) => page === detail.page).map(([, ...box]) => box));
+    if (detail.page && detail.pinned) figure.closest("[data-sheet]")?.classList.add("open");
   });
-  if (image.complete) reveal();
+  if (!image.complete) state("loading");
+  else if (image.naturalWidth) loaded();
+  else failed();
+  // The pages that are asked for most are fetched while nothing else happens, one after the other.
+  const ahead = (figure.dataset.ahead || "").split(",").filter(Boolean);
+  const fetchNext = () => {
+    const page = ahead.shift();
+    if (page) Object.assign(new Image(), { onload: fetchNext, src: address(page) });
+  };
+  image.addEventListener("load", fetchNext, { once: true });
   return { go };
+}
+
+/** What the server says of the value that is pointed at, below the viewer. */
+export function card(place) {
+  let asked = "";
+  document.addEventListener("evident:evidence", async ({ detail }) => {
+    if (!detail.id || place.contains(detail.element)) return;
+    asked = detail.id;
+    const address = place.dataset.evidenceCard.replace("{id}", encodeURIComponent(asked));
+    const text = await call(address, { headers: { Accept: "text/html" } }).catch(() => "");
+    if (asked !== detail.id) return; // something else was pointed at meanwhile
+    place.innerHTML = text;
+    place.hidden = !text;
+  });
+}
+
+/** On a small screen the source lies over the report's foot when something is pinned, and goes again. */
+function sheet(place) {
+  const close = () => place.classList.remove("open");
+  place.querySelector("[data-sheet-close]")?.addEventListener("click", close);
+  document.addEventListener("keydown", (event) => event.key === "Escape" && close());
+}
+
+/** A table of contents that tells where the reader is. */
+function contents(nav) {
+  const links = new Map([...nav.querySelectorAll("a[href^='#']")].map((link) => [document.getElementById(link.hash.slice(1)), link]));
+  const watch = new IntersectionObserver(
+    (entries) => {
+      const entered = entries.find((entry) => entry.isIntersecting);
+      if (!entered) return;
+      for (const link of links.values()) link.removeAttribute("aria-current");
+      const link = links.get(entered.target);
+      link.setAttribute("aria-current", "true");
+      nav.scrollTo({ left: link.offsetLeft - nav.clientWidth / 3 });
+    },
+    { rootMargin: "-25% 0px -74% 0px" },
+  );
+  for (const target of links.keys()) if (target) watch.observe(target);
 }
 
 /* --- start --------------------------------------------------------------------------------------- */
@@ -270,7 +353,11 @@ export function viewer(figure) {
 choices(document);
 evidence();
 for (const form of document.querySelectorAll("form[data-dropzone]")) dropzone(form);
+for (const section of document.querySelectorAll("[data-partial]")) firstFacts(section);
 for (const section of document.querySelectorAll("[data-job]")) if (!FINAL.includes(section.dataset.state)) followJob(section);
 for (const figure of document.querySelectorAll("[data-viewer]")) viewer(figure);
+for (const place of document.querySelectorAll("[data-evidence-card]")) card(place);
+for (const place of document.querySelectorAll("[data-sheet]")) sheet(place);
+for (const nav of document.querySelectorAll("[data-contents]")) contents(nav);
 for (const opener of document.querySelectorAll("[data-opens]")) opener.addEventListener("click", () => document.getElementById(opener.dataset.opens).showModal());
 for (const button of document.querySelectorAll("[data-print]")) button.addEventListener("click", () => window.print());
