@@ -1,5 +1,6 @@
 """The finance service's pages and API: drop a report, read it beside its pages, correct, compare, ask."""
 
+import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from evident_core.settings import Settings
 from evident_core.web import i18n
 from evident_core.web.frame import current_frame
 from evident_core.web.job_routes import current_jobs, delete_upload, job_routes, submit_upload
+from evident_core.web.job_rows import JobView
 from evident_core.web.openapi import operation
 from evident_core.web.service import create_service
 from flask import Blueprint, Flask, Response, redirect, render_template, request, url_for
@@ -18,16 +20,27 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.wrappers import Response as AnyResponse
 
 from evident_finance import vertical
-from evident_finance.desk import TASK, Change, Desk, correct, open_desk, page_picture, samples
+from evident_finance.desk import (
+    TASK,
+    Change,
+    Desk,
+    correct,
+    correctable,
+    open_desk,
+    page_picture,
+    read_again,
+    samples,
+)
 from evident_finance.risk_report.assess.ask import Answer, ask
-from evident_finance.risk_report.export.compare import Comparison, compare
 from evident_finance.risk_report.export import FORMATS, export
+from evident_finance.risk_report.export.compare import Comparison, compare
 from evident_finance.risk_report.export.view import View
+from evident_finance.risk_report.items import Items
 from evident_finance.risk_report.schema import Facts
 from evident_finance.texts import FILE, both
 
 TAG: Final = "Reports"
-MODES: Final = ("both", "en", "zh")
+MOST_BOXES: Final = 24
 pages = Blueprint("finance", __name__, template_folder="templates")
 
 
@@ -42,6 +55,7 @@ class NewCorrection(BaseModel):
 
     fact_id: str = Field(description="The fact, such as revenue@2018-12-31.")
     value: str = Field(min_length=1, max_length=64, description="In whole units: 32765000000, not 32,765 million.")
+    unit: str = Field("", max_length=3, description="Of a fact that is not presented, where not the filing's currency.")
     reason: str = Field("", max_length=1000, description="Why; kept in the audit trail.")
     after: int | None = Field(
         None, ge=0, description="Number of the last correction seen; refused if there is a newer."
@@ -78,10 +92,14 @@ class CompareQuery(BaseModel):
 def home() -> str:
     """Drop zone, samples, and the reports that are already there."""
     owner = current_frame().caller.id
-    jobs = current_jobs().list(owner, "finance", limit=30)
     names = {row.id: row.name for row in current_frame().store.inputs(owner)}
-    listed = [(job, names.get(job.input_ids[0], "")) for job in jobs if job.input_ids]
-    return render_template("finance/home.html", jobs=listed, samples=list(samples()))
+    newest: dict[str, JobView] = {}
+    for job in current_jobs().list(owner, TASK.service, limit=60):
+        for input_id in job.input_ids[:1]:
+            newest.setdefault(input_id, job)
+    return render_template(
+        "finance/home.html", jobs=[(job, names.get(each, "")) for each, job in newest.items()], samples=list(samples())
+    )
 
 
 @pages.post("/reports")
@@ -109,7 +127,9 @@ def report(job_id: str, query: ReportQuery) -> str | AnyResponse:
     job = current_jobs().get(job_id, current_frame().caller.id)
     if job.result_id is None:
         row = current_frame().store.input(job.input_ids[0], current_frame().caller.id)
-        return render_template("finance/job.html", job=job, name=row.name)
+        items = Items.load()
+        labels = {name: items.label(name, i18n.language()) for name in items.names}
+        return render_template("finance/job.html", job=job, name=row.name, labels=labels)
     desk = open_desk(job_id)
     return _page("finance/report.html", desk, mode=query.mode, answer=_answer(desk, query.q), question=query.q)
 
@@ -123,8 +143,21 @@ def fact(job_id: str, fact_id: str) -> str:
     if found is None:
         raise NotFound(f"There is no fact {fact_id!r} in this report.", fact=fact_id)
     trail = [change for change in desk.changes if change.fact_id == fact_id]
-    correctable = any(each.id == fact_id for each in desk.analysis.reading.facts) and found.unit is not None
-    return _page("finance/fact.html", desk, fact=found, trail=trail, correctable=correctable)
+    try:
+        unit, refusal = correctable(desk.analysis, fact_id), ""
+    except InvalidInput as error:
+        unit, refusal = "", error.message
+    return _page("finance/fact.html", desk, fact=found, trail=trail, unit=unit, refusal=refusal)
+
+
+@pages.get("/reports/<job_id>/cards/<path:fact_id>")
+def card(job_id: str, fact_id: str) -> str:
+    """What stands under the viewer when a number is pointed at: a piece of a page."""
+    desk = open_desk(job_id)
+    found = View(desk.analysis).places.facts.get(fact_id)
+    if found is None:
+        raise NotFound(f"There is no fact {fact_id!r} in this report.", fact=fact_id)
+    return _page("finance/_card.html", desk, fact=found)
 
 
 @pages.post("/reports/<job_id>/corrections")
@@ -137,7 +170,9 @@ def fact(job_id: str, fact_id: str) -> str:
 )
 def correct_fact(job_id: str, body: NewCorrection) -> Corrections:
     """All ratios, scores, claims and sentences follow; what was read before stays in the trail."""
-    return Corrections(corrections=correct(job_id, body.fact_id, body.value, body.reason, body.after).changes)
+    return Corrections(
+        corrections=correct(job_id, body.fact_id, body.value, body.reason, body.after, body.unit).changes
+    )
 
 
 @pages.post("/reports/<job_id>/facts/<path:fact_id>")
@@ -145,7 +180,7 @@ def correct_by_form(job_id: str, fact_id: str) -> AnyResponse:
     """The same from the page's form."""
     form = request.form
     after = int(form["after"]) if form.get("after", "").isdigit() else None
-    correct(job_id, fact_id, form.get("value", ""), form.get("reason", ""), after)
+    correct(job_id, fact_id, form.get("value", "")[:64], form.get("reason", "")[:1000], after, form.get("unit", "")[:3])
     return _to(url_for("finance.fact", job_id=job_id, fact_id=fact_id))
 
 
@@ -188,6 +223,13 @@ def picture(job_id: str, page: int) -> Response:
     response = Response(page_picture(job_id, page), mimetype="image/png")
     response.headers["Cache-Control"] = "private, max-age=86400, immutable"
     return response
+
+
+@pages.post("/reports/<job_id>/password")
+def password(job_id: str) -> AnyResponse:
+    """Read an encrypted file again, with its password."""
+    job = read_again(job_id, request.form.get("password", "")[:1000])
+    return _to(url_for("finance.report", job_id=job.id))
 
 
 @pages.post("/reports/<job_id>/cancel")
@@ -235,6 +277,9 @@ def _cite(view: View, job_id: str, fact_id: str, text: str) -> Markup:
         title = current_frame().texts.get("evidence.page", i18n.language(), page=found.box.page)
         bbox = ",".join(f"{side:.1f}" for side in found.box.bbox)
         place = Markup(' data-page="{}" data-bbox="{}" title="{}"').format(found.box.page, bbox, title)
+    if len(found.boxes) > 1:
+        boxes = [[box.page, *(round(side, 1) for side in box.bbox)] for box in found.boxes[:MOST_BOXES]]
+        place += Markup(' data-boxes="{}"').format(json.dumps(boxes, separators=(",", ":")))
     return Markup('<a class="evidence{}" href="{}" data-evidence="{}"{}>{}</a>').format(
         " corrected" if found.corrected else "",
         url_for("finance.fact", job_id=job_id, fact_id=fact_id),

@@ -51,6 +51,10 @@ class Items:
         """What a risk of the matrix is called."""
         return str(self._risks[name][language])
 
+    def is_count(self, name: str) -> bool:
+        """Whether the item counts shares, and is not an amount of money."""
+        return bool(self._items.get(name, {}).get("measure") == "shares")
+
     def is_instant(self, name: str) -> bool:
         """Whether the item is measured at a day (balance sheet) and not over a year."""
         entry = self._items.get(name)

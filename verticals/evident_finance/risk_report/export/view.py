@@ -7,7 +7,7 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Final
 
-from evident_core.evidence import Claim, Fact, Language, PageBox, Section, Sentence, Severity, Status
+from evident_core.evidence import Claim, Derived, Fact, Language, PageBox, Section, Sentence, Severity, Status
 
 from evident_finance.risk_report.export.charts import charts, short
 from evident_finance.risk_report.export.places import Places, shown_value
@@ -45,7 +45,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Block:
-    """Sentences that are shown together: with a ``lead``, they differ in what they quote alone, and all begin with it."""
+    """Sentences shown together: with a ``lead``, all begin with it and differ only in what they quote."""
 
     lead: dict[Language, str] | None
     lines: tuple[Line, ...]
@@ -106,6 +106,11 @@ class View:
     def first_page(self) -> int:
         """The page to open first: that of the first statement, else the first."""
         return self.statements[0].pages[0] if self.statements else 1
+
+    @property
+    def ahead(self) -> tuple[int, ...]:
+        """The pages that readers ask for most: the first of each statement."""
+        return tuple(dict.fromkeys(statement.pages[0] for statement in self.statements))
 
     @property
     def page_sizes(self) -> dict[str, tuple[float, float]]:
@@ -207,6 +212,21 @@ class View:
             corrected=self.places.correction(fact_id) is not None,
         )
 
+    def inputs(self, fact_id: str) -> tuple[Fact, ...]:
+        """The facts that a derived one was computed from, as far as they are there."""
+        wheres = [source.where for source in self.places.facts[fact_id].sources]
+        ids = [each for where in wheres if isinstance(where, Derived) for each in where.fact_ids]
+        return tuple(self.places.facts[each] for each in dict.fromkeys(ids) if each in self.places.facts)
+
+    def named(self, fact_id: str, language: Language) -> str:
+        """A fact by its label and period."""
+        fact = self.places.facts[fact_id]
+        return " ".join(filter(None, (self.items.label(fact.name, language), fact.period)))
+
+    def grouped(self, value: str | None) -> str:
+        """The digits of a value in groups of three; a dash where there was none."""
+        return f"{Decimal(value):,f}" if value else "—"
+
     def tiles(self) -> tuple[Tile, ...]:
         """The key figures of the newest year."""
         periods = self.facts.periods
@@ -224,7 +244,8 @@ class View:
 
     def is_amount(self, fact: Fact) -> bool:
         """Whether a value is an amount of money, so long that a table of ratios shows it short."""
-        return bool(fact.unit) and fact.unit == str(getattr(self.about("currency"), "value", "")) and abs(fact.number) >= 1000
+        currency = self.about("currency")
+        return currency is not None and fact.unit == currency.value and abs(fact.number) >= 1000
 
     def short(self, fact: Fact, language: Language) -> str:
         """A fact's number as a tile shows it."""

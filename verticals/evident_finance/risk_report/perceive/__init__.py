@@ -18,7 +18,8 @@ def perceive(filing: Filing, on_progress: OnProgress = silent) -> Reading:
         for fact in facts
         if fact.value is not None and fact.name in ("revenue", "net_income", "total_assets")
     }
-    on_progress(Progress(stage="perceive", done=1, total=2, partial={"facts": first}))
+    units = {fact.id: fact.unit for fact in facts if fact.id in first}
+    on_progress(Progress(stage="perceive", done=1, total=2, partial={"facts": first, "units": units}))
     passages = read_passages(filing)
     on_progress(Progress(stage="perceive", done=2, total=2))
     return Reading(facts=(*filing.facts, *filing.notes, *facts, *passages), statements=statements)
