@@ -145,7 +145,9 @@ def _goes_on(last: Draft, stretch: _Stretch, grid: Grid, year_end: date | None) 
     if stretch.announced is None:
         head = read_head(grid.head, grid.columns, year_end)
         other = head is not None and not {period for period in head.periods if period} <= set(last.head.periods)
-        return stretch.page > last.pages[-1] and not _complete(last) and not other
+        done = bool(_LAST[last.kind] & {match.item for match in last.matched})
+        closed = done and (head is not None or last.kind is StatementKind.BALANCE_SHEET)
+        return stretch.page > last.pages[-1] and not closed and not other
     if (
         last.announced is None
         or stretch.announced.kind is not last.kind
@@ -162,11 +164,6 @@ _LAST = {
     StatementKind.INCOME_STATEMENT: {"eps_diluted"},
     StatementKind.CASH_FLOW: {"cash_end"},
 }
-
-
-def _complete(draft: Draft) -> bool:
-    done = _LAST[draft.kind] & {match.item for match in draft.matched}
-    return bool(done) and draft.kind is StatementKind.BALANCE_SHEET
 
 
 def _extend(last: Draft, stretch: _Stretch, grid: Grid, year_end: date | None) -> None:

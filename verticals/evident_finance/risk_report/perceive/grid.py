@@ -28,7 +28,7 @@ _HEAD_WORDS = re.compile(
     r"|项目|項目|附注|附註|notes?\b|综合|綜合|合并|合併|[二一][〇零○]|^\W*$|^\d+$|\bpage\b"
 )
 _OPEN_END = re.compile(
-    r"(?:\b(?:and|or|of|the|to|in|for|with|by|on|from|at|net|attributable|including|than|per|a|an|as|under)|(?:holders|owners|members)['’]s?|[,;；\-–—&/、(（])$",
+    r"(?:\bat \d{1,2}|\b(?:and|or|of|the|to|in|for|with|by|on|from|at|net|attributable|including|than|per|a|an|as|under)|(?:holders|owners|members)['’]s?|[,;；\-–—&/、(（])$",
     re.IGNORECASE,
 )
 

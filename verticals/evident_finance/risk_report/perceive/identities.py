@@ -38,6 +38,7 @@ class Check:
     residual: Decimal
     tolerance: Decimal
     used: tuple[str, ...]
+    together: str = ""
 
     @property
     def holds(self) -> bool:

@@ -193,7 +193,7 @@ def _fits(item: Item, where: Placed, sectioned: set[str]) -> bool:
         return False
     if not item.sections or not where.section or where.section in item.sections:
         return True
-    if item.name.startswith("other_current"):
+    if item.name.startswith(("other_current", "current_")):
         return False
     general = where.section.removeprefix("current_").removeprefix("noncurrent_")
     classified = {f"current_{general}", f"noncurrent_{general}"} & sectioned
@@ -237,7 +237,7 @@ def rejoined(rows: Sequence[GridRow]) -> list[GridRow]:
             and row.bbox[1] - last.bbox[3] < 0.8 * row.lines[0].height
             and not names_an_item((last if last.filled else row).label)
             and (row.filled or not (names_an_item(row.label) or _opens_section(row.label)))
-            and names_an_item(f"{last.label} {row.label}")
+            and (names_an_item(joined := f"{last.label} {row.label}") or _named_under(out[-2:-1], joined))
             and not (row.filled and _heads(last, row))
             and not re.match(r"(?i)(?:dis)?continu", row.label)
         ):
@@ -247,6 +247,10 @@ def rejoined(rows: Sequence[GridRow]) -> list[GridRow]:
     return out
 
 
+def _named_under(above: Sequence[GridRow], label: str) -> bool:
+    return bool(above) and not above[0].filled and bool(above[0].label) and _under(above[0].label, label)
+
+
 def _opens_section(label: str) -> bool:
     own = key(label)
     return any(pattern.fullmatch(own) for sections in _SECTIONS.values() for pattern, _ in sections)
@@ -254,7 +258,12 @@ def _opens_section(label: str) -> bool:
 
 def _heads(heading: GridRow, row: GridRow) -> bool:
     """Whether the row is an item by standing under the heading (Earnings per share > Basic)."""
-    path = f"{key(heading.label)}>{key(row.label)}"
+    return _under(heading.label, row.label)
+
+
+@lru_cache(maxsize=20_000)
+def _under(heading: str, label: str) -> bool:
+    path = f"{key(heading)}>{key(label)}"
     return any(
         pattern.fullmatch(path) for item in catalogue().values() for pattern in item.names if ">" in pattern.pattern
     )

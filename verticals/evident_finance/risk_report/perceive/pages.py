@@ -110,7 +110,7 @@ def candidates(texts: Sequence[str]) -> list[int]:
 
 
 def _has_amounts(text: str) -> bool:
-    return len(_AMOUNT.findall(plain(text))) >= 6
+    return len(_AMOUNT.findall(plain(text))) >= (2 if len(text) < 1500 else 6)
 
 
 def _look(number: int, text: str) -> list[_Seen]:

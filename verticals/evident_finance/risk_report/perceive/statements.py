@@ -1,7 +1,7 @@
 """The three primary statements of a filing: found, rebuilt, chosen, and turned into facts."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 
@@ -15,11 +15,15 @@ from evident_finance.risk_report.perceive.heads import currency_in, dates_in
 from evident_finance.risk_report.perceive.identities import Check, check, derive, identities
 from evident_finance.risk_report.perceive.items import Item, catalogue
 from evident_finance.risk_report.perceive.labels import says_loss_is_minus, squash
+from evident_finance.risk_report.perceive.numbers import plain
 from evident_finance.risk_report.perceive.pages import candidates
 from evident_finance.risk_report.schema import Cell, Column, Row, Statement, StatementKind
 
 NO_CURRENCY = "XXX"
-_ALIASES = (("profit_loss", "net_income"),)
+_PRINTS_EXPENSE = re.compile(
+    r"(?i)(?:expenses?|loss(?:es)?|costs?)\s*/?\s*\((?:income|gains?)\)|\((?:income|gains?)\)\s*/?\s*(?:and )?(?:expenses?|loss)"
+)
+_STANDS_FOR = {"profit_loss": "net_income", "total_equity": "equity_parent"}  # where only one of the two is printed
 
 
 @dataclass
@@ -32,6 +36,9 @@ class _Value:
     row: GridRow
     scale: int
     certain: float
+    rows: list[GridRow]
+    index: int
+    column: int
     notes: list[str] = field(default_factory=list)
     confirmed: bool = False
     contested: bool = False
@@ -115,7 +122,8 @@ def _read(chosen: Chosen, scale: int, values: _Values) -> None:
             if name in known and not draft.head.restated[index]:
                 continue
             value = sign * (cell.value or Decimal(0)) * each
-            made = _Value(item, value, cell, row, each, 0.95 if match.rank < 3 else 0.9)
+            certain = 0.95 if match.rank < 3 else 0.9
+            made = _Value(item, value, cell, row, each, certain, draft.rows, match.row, index)
             if cell.value is None:
                 made.notes.append("printed as a dash, read as nil")
             if draft.head.restated[index]:
@@ -137,6 +145,8 @@ def _outflows_negative(chosen: Chosen) -> bool:
 
 
 def _sign(item: Item, row: GridRow, kind: StatementKind, outflows_negative: bool) -> int:
+    if item.name == "other_income_net":
+        return -1 if _PRINTS_EXPENSE.search(plain(row.label)) else 1
     if not item.outflow:
         return 1
     printed = [cell.value for cell in row.cells if cell is not None and cell.value]
@@ -166,12 +176,14 @@ def _orient(values: _Values) -> None:
         for known in values.values():
             if name not in known or not known[name].value:
                 continue
-            plain = _numbers(known)
-            turned = {**plain, name: -plain[name]}
+            numbers = _numbers(known)
+            turned = {**numbers, name: -numbers[name]}
             unit = _unit(known)
-            as_is, other = check(identity, plain, unit), check(identity, turned, unit)
+            as_is, other = check(identity, numbers, unit), check(identity, turned, unit)
             if as_is is not None and other is not None:
-                votes += as_is.holds - other.holds
+                votes += (abs(as_is.residual) * 4 < abs(other.residual)) - (
+                    abs(other.residual) * 4 < abs(as_is.residual)
+                )
         if votes < 0:
             for known in values.values():
                 if name in known:
@@ -180,12 +192,21 @@ def _orient(values: _Values) -> None:
 
 def _numbers(known: dict[str, _Value]) -> dict[str, Decimal]:
     numbers = {name: value.value for name, value in known.items()}
-    for alias, name in _ALIASES:
-        if name in numbers:
-            numbers.setdefault(alias, numbers[name])
-    if "equity_parent" in numbers and "noncontrolling_interests" not in numbers:
-        numbers.setdefault("total_equity", numbers["equity_parent"])
+    for name in _STANDS_FOR:
+        if name not in numbers and _standing(name, known) is not None:
+            numbers[name] = numbers[_STANDS_FOR[name]]
     return numbers
+
+
+def _standing(name: str, known: dict[str, _Value]) -> _Value | None:
+    """The value printed for an item, or the one that stands for it where owners are not told apart."""
+    if name in known or name not in _STANDS_FOR:
+        return known.get(name)
+    return (
+        None
+        if {"noncontrolling_interests", "net_income_noncontrolling"} & known.keys()
+        else known.get(_STANDS_FOR[name])
+    )
 
 
 def _unit(known: dict[str, _Value]) -> Decimal:
@@ -211,14 +232,33 @@ def _checked(values: _Values) -> list[tuple[date, Check]]:
             tried = check(identity, _numbers(known), _unit(known))
             if tried is None or (identity.weak and not tried.holds):
                 continue
-            involved = [known[name] for name in tried.used if name in known]
+            involved = [value for name in tried.used if (value := _standing(name, known)) is not None]
             if len({id(each.row) for each in involved}) < 2:
                 continue
-            checks.append((period, tried))
+            together = None if tried.holds else _explained(tried, involved)
+            good = tried.holds or together is not None
+            checks.append(
+                (period, replace(tried, together=together or "", used=tuple(each.item.name for each in involved)))
+            )
             for each in involved:
-                each.confirmed |= tried.holds
-                each.contested |= not tried.holds
+                each.confirmed |= good
+                each.contested |= not good
     return checks
+
+
+def _explained(tried: Check, involved: list[_Value]) -> str | None:
+    """The label of a printed line, read as no item of its own, that accounts for the residual (equity-method results)."""
+    first = involved[0]
+    if any(each.rows is not first.rows for each in involved):
+        return None
+    places = [each.index for each in involved]
+    for index in range(min(places) + 1, max(places)):
+        cell = first.rows[index].cells[first.column]
+        if index in places or cell is None or not cell.value:
+            continue
+        if abs(abs(cell.value * first.scale) - abs(tried.residual)) <= tried.tolerance:
+            return first.rows[index].label
+    return None
 
 
 def _facts(filing: Filing, values: _Values, checks: list[tuple[date, Check]], currency: str) -> tuple[Fact, ...]:
@@ -319,6 +359,8 @@ def _absent(filing: Filing, item: Item, current: date | None) -> Fact:
 def _check_fact(period: date, tried: Check, currency: str) -> Fact:
     name = f"check.{tried.identity.name}"
     note = "holds" if tried.holds else "leaves a residual"
+    if tried.together:
+        note = f"holds together with the printed line {tried.together!r}"
     ids = tuple(f"{used}@{period.isoformat()}" for used in tried.used)
     return Fact(
         id=f"{name}@{period.isoformat()}",
@@ -336,6 +378,7 @@ def _check_fact(period: date, tried: Check, currency: str) -> Fact:
 def _statement(chosen: Chosen, currency: str, scale: int) -> Statement:
     draft = chosen.draft
     names = {match.row: name for name, match in chosen.rows.items()}
+    last = max((index for index, row in enumerate(draft.rows) if row.filled), default=-1)
     margin = min((row.indent for row in draft.rows), default=0.0)
     announced = draft.announced
     return Statement(
@@ -362,6 +405,6 @@ def _statement(chosen: Chosen, currency: str, scale: int) -> Statement:
                 heading=not row.filled,
                 item=names.get(index),
             )
-            for index, row in enumerate(draft.rows)
+            for index, row in enumerate(draft.rows[: last + 1])
         ),
     )

@@ -4,6 +4,7 @@ Statements of many countries print a sub-total as a bare number under a line, or
 unbroken run of lines above it; the run tells what it is the total of.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -85,10 +86,19 @@ def _name(rows: Sequence[GridRow], covered: Sequence[_Block]) -> str:
     names = " ".join(block.name for block in covered)
     if "totalliabilities" in names and ("equity" in names or "deficit" in names):
         return "totalliabilitiesandequity"
+    if "负债" in names and "权益" in names:
+        return "负债和权益总计"
+    if "流动资产合计" in names:
+        return "资产总计"
+    if "流动负债合计" in names:
+        return "负债合计"
     if "totalcurrentassets" in names:
         return "totalassets"
     if "totalcurrentliabilities" in names:
         return "totalliabilities"
     start = covered[0].start
     heading = rows[start - 1] if start else None
-    return f"total{key(heading.label)}" if heading is not None and not heading.filled else ""
+    if heading is None or heading.filled or not heading.label:
+        return ""
+    own = key(heading.label)
+    return f"{own}合计" if re.search(r"[一-鿿]", own) else f"total{own}"
