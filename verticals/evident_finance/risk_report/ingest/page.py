@@ -97,7 +97,7 @@ class Page:
         if self.layer.hidden:
             return _clean("".join(char for char, style, _ in self._characters() if style is None or not style.hidden))
         if self._twins:
-            return _clean("".join(char for char, _ in self._letters()))
+            return _clean("".join(char * (1 + (index in self._twins)) for char, index in self._letters()))
         return self._plain
 
     @cached_property
@@ -201,7 +201,7 @@ class Page:
                 yield text, style, (right, top, right + (right - left), bottom)
 
     def _letters(self) -> Iterator[tuple[str, int]]:
-        """Each character with its index, and the twin of a letter that pdfium took for bold by printing twice."""
+        """Each character with its index, without the space that pdfium reads where it dropped a letter's twin."""
         skip = False
         for index, code in enumerate(self._codes):
             if skip and code == _SPACE and raw.FPDFText_IsGenerated(self._text.raw, index) == 1:
