@@ -66,6 +66,7 @@ def evident(config: Path | None) -> None:
 def checks(as_json: bool) -> None:
     """Show what is installed and what is missing, each with its remedy."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from evident_core.checks import State, run_checks
@@ -83,7 +84,7 @@ def checks(as_json: bool) -> None:
         for group, lines in groupby(found, key=lambda each: each.group):
             for number, each in enumerate(lines):
                 heading = f"[bold]{group}[/]" if number == 0 else ""
-                table.add_row(heading, marks[each.state], each.name, each.found, each.remedy)
+                table.add_row(heading, marks[each.state], *map(escape, (each.name, each.found, each.remedy)))
         Console().print(table)
     if any(each.state is State.WRONG for each in found):
         raise SystemExit(1)
@@ -176,12 +177,16 @@ def list_keys(as_json: bool) -> None:
         click.echo(json.dumps({"keys": [each.model_dump(mode="json") for each in found]}, ensure_ascii=False))
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("id", "name", "scopes", "created", "last used", "revoked", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("id", min_width=32)  # whole in a narrow terminal too: it is what `revoke` asks for
+    for heading in ("name", "scopes", "created", "last used", "revoked"):
+        table.add_column(heading, overflow="fold")
     for each in found:
         moments = (f"{at:%Y-%m-%d %H:%M}" if at else "" for at in (each.created, each.last_used, each.revoked))
-        table.add_row(each.id, each.name, " ".join(each.scopes), *moments)
+        table.add_row(each.id, escape(each.name), " ".join(each.scopes), *moments)
     Console().print(table)
 
 

@@ -79,7 +79,7 @@ class Unauthenticated(EvidentError):
 class Forbidden(EvidentError):
     """A known key without the scope that is needed."""
 
-    status, code, title = 403, "forbidden", "This key may not do that"
+    status, code, title = 403, "forbidden", "This is not allowed"
 
 
 class NotFound(EvidentError):

@@ -121,7 +121,9 @@ def test_keys_are_made_listed_and_revoked(run):
     [info] = json.loads(out)["keys"]
     assert (info["name"], info["scopes"], info["revoked"]) == ("press office", ["read"], None)
     assert key.strip() not in out
-    assert "press office" in run("keys", "list")[1]
+    table = run("keys", "list")[1]
+    assert "press" in table
+    assert info["id"] in table  # whole, however narrow the terminal
     assert run("keys", "revoke", info["id"])[:2] == (0, "The key 'press office' is revoked; what it owns stays.\n")
     assert json.loads(run("keys", "list", "--json")[1])["keys"][0]["revoked"] is not None
     code, _, err = run("keys", "revoke", "nobody")
@@ -150,6 +152,21 @@ def test_a_server_that_others_reach_needs_a_key(run):
     code, _, err = run("serve", "--host", "0.0.0.0")
     assert code == 1
     assert "there are no API keys" in err
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("EVIDENT_JOBS__URL", "http://queue", "jobs.url is not the URL of a queue"),
+        ("EVIDENT_STORE__URL", "mysql://host/db", "store.url names mysql"),
+        ("EVIDENT_STORE__DATA_DIR", "/dev/null/evident", "The folder /dev/null/evident cannot be used"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why_in_one_sentence(run, monkeypatch, setting, value, told):
+    monkeypatch.setenv(setting, value)
+    code, out, err = run("serve", "--port", "0")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith(told)
 
 
 def test_a_taken_port_is_said_so(run):
@@ -197,6 +214,8 @@ def test_checks_fail_where_something_needed_is_missing(run, installed, monkeypat
     assert "fonts-noto-cjk" in found["fonts", "Chinese"].remedy
     assert found["kernels", "c++"].state is State.ABSENT
     assert found["programs", "Chromium"].remedy == "apt install chromium"
+    # The remedy is printed as it is typed: square brackets are no markup.
+    assert "[specimen]'" in run("checks")[1]
 
 
 def test_weights_are_counted(run, installed, tmp_path, monkeypatch):

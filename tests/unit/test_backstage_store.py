@@ -204,6 +204,24 @@ def test_deleting_a_file_removes_all_that_came_of_it(store):
     assert counts == {"revisions": 0, "result_inputs": 1}
 
 
+def test_what_is_deleted_is_overwritten(store):
+    upload = store.put_input(b"%PDF of nobody's business", name="confidential.pdf", owner="me")
+    with store.session() as session:
+        body = b'{"what": "a report, unheard of elsewhere"}' * 1000
+        store.put_result(
+            session, body, owner="me", service="s", version="1", key="k", options={}, input_ids=[upload.id]
+        )
+
+    def everything() -> bytes:
+        return b"".join(path.read_bytes() for path in store.folder.rglob("*") if path.is_file())
+
+    for words in (b"confidential.pdf", b"nobody's business", b"unheard of"):
+        assert words in everything()
+    store.delete_input(upload.id, "me")
+    for words in (b"confidential.pdf", b"nobody's business", b"unheard of"):
+        assert words not in everything()
+
+
 def test_a_failed_transaction_keeps_nothing(store):
     upload = store.put_input(b"abc", name="a", owner="me")
 

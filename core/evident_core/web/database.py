@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
@@ -22,6 +22,7 @@ from evident_core.settings import Settings
 
 _MIGRATION_LOCK = 0x45564944  # "EVID": any number that no other program locks in this database
 _SQLITE_BUSY_SECONDS = 60
+_FORGET_SECONDS = 2  # A busy database empties its log at the next occasion.
 
 
 class Database:
@@ -33,11 +34,16 @@ class Database:
         Raises:
             InvalidInput: The URL is not one of a database.
             MissingExtra: The driver is not installed.
-            ModelNotReady: The database does not answer.
+            ModelNotReady: The database does not answer, or the data folder cannot be made.
             Conflict: The tables were made by a newer Evident.
         """
         self.folder = settings.store.data_dir.expanduser().absolute()
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ModelNotReady(
+                f"The folder {self.folder} cannot be used: {error.strerror}. Set store.data_dir to one that can."
+            ) from None
         self.engine = _engine(settings.store.database_url)
         self._writer = self.engine.execution_options(begin="BEGIN IMMEDIATE")
         if migrate:
@@ -64,6 +70,12 @@ class Database:
         """A session in one transaction: all of it is kept, or, when the block raises, nothing."""
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def forget(self) -> None:
+        """Empty SQLite's write-ahead log, in which deleted rows would stay for a while."""
+        if self.engine.dialect.name == "sqlite":
+            with closing(sqlite3.connect(str(self.engine.url.database), timeout=_FORGET_SECONDS)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @property
     def shown(self) -> str:
@@ -138,6 +150,7 @@ def _sqlite(url: URL) -> Engine:
         connection.isolation_level = None  # The driver begins no transactions: the next listener does.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")  # What is deleted is overwritten, not only let go of.
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

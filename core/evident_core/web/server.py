@@ -19,7 +19,7 @@ from gunicorn.errors import HaltServer  # type: ignore[import-untyped]
 
 from evident_core.errors import Conflict, EvidentError, ModelNotReady
 from evident_core.settings import Settings
-from evident_core.web import gunicorn_conf
+from evident_core.web import gunicorn_conf, logs
 
 _log = logging.getLogger("evident.jobs")
 
@@ -39,13 +39,15 @@ def serve(
         on_ready: Told the address when it can be opened.
 
     Raises:
-        InvalidInput: It would be open to other machines without a key.
+        InvalidInput: It would be open to other machines without a key, or a URL is not one of a store or queue.
+        MissingExtra: The driver of the store or queue is not installed.
         Conflict: Another program listens there.
-        ModelNotReady: The app could not be made.
+        ModelNotReady: The store does not answer, or the app could not be made.
     """
-    _refuse_open_doors(settings)
+    _refuse_what_cannot_start(settings)
     _refuse_taken_port(settings)
     server = _Server(settings, create, on_ready)
+    logs.configure(settings.web.log_level)
     with EmbeddedWorker(settings) if settings.jobs.embedded else nullcontext():
         try:
             server.run()
@@ -103,7 +105,7 @@ class EmbeddedWorker:
 
 def be_worker() -> None:
     """Be the process that :class:`EmbeddedWorker` starts."""
-    from evident_core.web import logs, worker
+    from evident_core.web import worker
 
     settings: Settings = pickle.load(sys.stdin.buffer)  # noqa: S301  # what our own parent process wrote
     logs.configure(settings.web.log_level)
@@ -146,9 +148,6 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             self._on_ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
     def load(self) -> Flask:
-        from evident_core.web import logs
-
-        logs.configure(self._settings.web.log_level)
         try:
             return self._create(self._settings)
         except EvidentError as error:
@@ -156,13 +155,14 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
 
-def _refuse_open_doors(settings: Settings) -> None:
-    """Say it before gunicorn starts, whose processes could only fail one by one."""
+def _refuse_what_cannot_start(settings: Settings) -> None:
+    """Say it before gunicorn and the worker start, whose processes could only fail one by one."""
     from evident_core.web.audit import Audit
     from evident_core.web.auth import Keys, refuse_open_doors
+    from evident_core.web.jobs import Jobs
     from evident_core.web.store import Store
 
-    with Store(settings) as store:
+    with Store(settings) as store, Jobs(store, settings):
         refuse_open_doors(settings, Keys(store, Audit(store)))
 
 

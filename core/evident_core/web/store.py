@@ -106,6 +106,7 @@ class Store(Database):
         session.delete(row)
         session.flush()
         self._set_aside(session, self.input_path(row))
+        event.listen(session, "after_commit", lambda _: self.forget(), once=True)
         return row
 
     def _set_aside(self, session: Session, path: Path) -> None:

@@ -108,6 +108,7 @@ class _Doing:
             body = sandbox.run(
                 perform, job.run, work, limits=self._settings.sandbox, on_progress=self._report, on_tick=self._tick
             )
+            self._renew(self._untold)
             self._keep(job, work, body)
         except _Lost:
             _log.info("job %s was taken back", self._id)
