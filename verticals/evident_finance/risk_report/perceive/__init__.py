@@ -11,7 +11,7 @@ __all__ = ["perceive", "read_passages", "read_statements"]
 
 
 def perceive(filing: Filing, on_progress: OnProgress = silent) -> Reading:
-    """Read the filing: its own facts, the primary statements with an item's every printed year, and what its text states."""
+    """Read the filing: facts of its own, of the primary statements (every printed year), and of its text."""
     statements, facts = read_statements(filing)
     first = {
         fact.id: str(fact.value)

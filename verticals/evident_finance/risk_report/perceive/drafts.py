@@ -1,16 +1,18 @@
-"""Candidate statements: stretches of pages under one title, rebuilt as rows and columns, before it is decided which count."""
+"""Candidate statements: stretches of pages under one title, rebuilt as rows and columns."""
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
-from evident_finance.risk_report.perceive.grid import Grid, GridRow, Line, grid_of, parts_of
-from evident_finance.risk_report.perceive.heads import Head, currency_in, dates_in, read_head, scale_in, share_scale_in
+from evident_finance.risk_report.perceive.dates import dates_in
+from evident_finance.risk_report.perceive.grid import Grid, grid_of
+from evident_finance.risk_report.perceive.heads import Head, read_head
 from evident_finance.risk_report.perceive.items import Match, Placed, matches, place, rejoined
+from evident_finance.risk_report.perceive.lines import GridRow, Line, parts_of
 from evident_finance.risk_report.perceive.pages import Announcement, announcement
+from evident_finance.risk_report.perceive.units import currency_in, scale_in, share_scale_in
 from evident_finance.risk_report.schema import PageWords, StatementKind
-
 
 _FOLIO = re.compile(r"[-–—\s]*(?:F-|S-)?\d{1,4}(?:\s*/\s*\d{1,4})?[-–—\s]*")
 

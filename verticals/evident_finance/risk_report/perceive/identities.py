@@ -11,7 +11,7 @@ from evident_finance.risk_report.perceive.labels import DATA
 
 @dataclass(frozen=True)
 class Identity:
-    """``left`` = the sum of ``terms`` (with their signs); ``optional`` terms count as nil where a statement has no such line."""
+    """``left`` equals the signed sum of ``terms``; ``optional`` ones count as nil where no such line is printed."""
 
     name: str
     label: dict[str, str]
@@ -66,7 +66,10 @@ def identities() -> tuple[Identity, ...]:
 
 
 def check(identity: Identity, values: Mapping[str, Decimal], unit: Decimal) -> Check | None:
-    """The identity on one period's values, or None where a term that it needs is not there. ``unit`` is the last printed digit."""
+    """The identity on one period's values, or None where a needed term is not there.
+
+    ``unit`` is the value of the last printed digit: each term may be rounded by half of it.
+    """
     needed = [identity.left, *(name for _, name in identity.terms if name not in identity.optional)]
     if any(name not in values for name in needed):
         return None

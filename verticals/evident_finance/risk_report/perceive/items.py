@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
-from evident_finance.risk_report.perceive.grid import GridRow, one_row
 from evident_finance.risk_report.perceive.labels import DATA, key
+from evident_finance.risk_report.perceive.lines import GridRow
 from evident_finance.risk_report.perceive.totals import name_totals
+from evident_finance.risk_report.perceive.wraps import one_row
 from evident_finance.risk_report.schema import StatementKind
 
 _TAIL = (

@@ -1,4 +1,4 @@
-"""Labels as keys: one spelling for what statements print in many (case, spaces, quotes, traditional characters, numbering)."""
+"""Labels as keys: one spelling for what statements print in many (case, spaces, quotes, script, numbering)."""
 
 import re
 import tomllib
@@ -17,7 +17,7 @@ _NOTE = re.compile(r"\((?:see)?notes?\d*[^)]*\)|\b(?:see )?notes? \d+(?:(?:,| an
 
 
 @cache
-def _simplify() -> dict[int, str]:
+def _simplify() -> dict[int, int]:
     with (DATA / "traditional.toml").open("rb") as file:
         table = tomllib.load(file)
     return str.maketrans(table["traditional"], table["simplified"])
@@ -36,7 +36,7 @@ def squash(text: str) -> str:
 
 @lru_cache(maxsize=50_000)
 def key(label: str) -> str:
-    """The label for matching against names: letters, digits and CJK only, without parentheses, numbering, notes and amounts.
+    """The label for matching against names: letters and CJK only, without parentheses, numbering, notes and amounts.
 
     ``"Net cash provided by (used in) operating activities"`` -> ``netcashprovidedbyoperatingactivities``;
     ``"三、营业利润（亏损以“－”号填列）"`` -> ``营业利润``.

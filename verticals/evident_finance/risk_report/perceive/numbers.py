@@ -10,14 +10,15 @@ _MINUS = str.maketrans(dict.fromkeys("‐‑‒–—―−－﹣", "-"))
 _FOOTNOTE = re.compile(r"(?<=[\d)])(?:\((?:[a-z]|i{1,3}|iv|\d)\)|[*†‡§]+|\[\d\])+$")
 _NUMBER = re.compile(
     r"""(?P<open>\(?)(?P<minus>-?)
-    (?P<digits>\d{1,3}(?:,\d{2,3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3}){2,}(?:,\d+)?|\d{1,3}(?:[  ']\d{3})+(?:[.,]\d{1,2})?|\d+(?:\.\d+)?|\.\d+)
+    (?P<digits>\d{1,3}(?:,\d{2,3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3}){2,}(?:,\d+)?
+      |\d{1,3}(?:[ \u00a0\u2009']\d{3})+(?:[.,]\d{1,2})?|\d+(?:\.\d+)?|\.\d+)
     (?P<trailing>-?)(?P<close>\)?)(?P<percent>%?\)?)""",
     re.VERBOSE,
 )
 
 
 def plain(text: str) -> str:
-    """The text with full-width forms narrowed (１２３（ to 123( ), ligatures opened, and typographic quotes straightened."""
+    """The text with full-width forms narrowed, ligatures opened and typographic quotes straightened."""
     return unicodedata.normalize("NFKC", text).translate({0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'})
 
 
@@ -39,7 +40,7 @@ def parse_number(text: str) -> Decimal | None:
     digits = match["digits"]
     if re.fullmatch(r"\d{1,3}(?:\.\d{3}){2,}(?:,\d+)?", digits):
         digits = digits.replace(".", "").replace(",", ".")
-    value = Decimal(re.sub(r"[,  ']", "", digits))
+    value = Decimal(re.sub(r"[,\s']", "", digits))
     closed = match["close"] or match["percent"] == ")"
     negative = bool(match["minus"] or match["trailing"] or (match["open"] and closed))
     if bool(match["open"]) is not bool(closed):

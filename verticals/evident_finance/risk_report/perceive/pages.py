@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 from evident_finance.risk_report.perceive.labels import DATA, squash
 from evident_finance.risk_report.perceive.numbers import plain
@@ -12,7 +13,8 @@ from evident_finance.risk_report.schema import StatementKind
 
 MOST_PAGES = 26
 _AMOUNT = re.compile(
-    r"\d{1,3}(?:[,，]\d{3})+|\(\d+(?:\.\d+)?\)|(?<![\d.])\d{1,4}\.\d{1,2}(?![\d.])|(?<!\d)\d{3}(?![\d年])|(?<!\d)\d{1,3}(?: \d{3})+(?!\d)"
+    r"\d{1,3}(?:[,，]\d{3})+|\(\d+(?:\.\d+)?\)|(?<![\d.])\d{1,4}\.\d{1,2}(?![\d.])|(?<!\d)\d{3}(?![\d年])"
+    r"|(?<!\d)\d{1,3}(?: \d{3})+(?!\d)"
 )
 _MONTHS_ETC = re.compile(
     r"(?:19|20)\d\d|january|february|march|april|may|june|july|august|september|october|november|december|years?|fiscal|ended|ending|weeks?|months?|continued|unaudited|"
@@ -92,7 +94,7 @@ class _Seen:
 
 
 def candidates(texts: Sequence[str]) -> list[int]:
-    """The numbers of the pages worth rebuilding, in order: those that read like a statement, and their continuations."""
+    """The numbers of the pages worth rebuilding: those that read like a statement, and their continuations."""
     seen: list[_Seen] = []
     for number, text in enumerate(texts, start=1):
         seen += _look(number, text)
@@ -119,7 +121,7 @@ def _look(number: int, text: str) -> list[_Seen]:
     if amounts < 8:
         return []
     lines = text.splitlines()
-    pairs = [*lines[:40], *(f"{a} {b}" for a, b in zip(lines[:12], lines[1:13], strict=False))]
+    pairs = [*lines[:40], *(f"{a} {b}" for a, b in pairwise(lines[:13]))]
     announced = [
         found for line in (pairs if len(lines) < 60 else [*pairs, *lines[40:]]) if (found := announcement(line))
     ]

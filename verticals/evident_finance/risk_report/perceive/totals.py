@@ -1,7 +1,7 @@
 """Totals that carry no name: found by what they add up, and named after the heading under which they do.
 
-Statements of many countries print a sub-total as a bare number under a line, or as "Total". Such a number is the sum of an
-unbroken run of lines above it; the run tells what it is the total of.
+Many statements print a sub-total as a bare number under a line, or as "Total". It is the sum of an unbroken run of
+lines above it, and the run tells of what.
 """
 
 import re
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from evident_finance.risk_report.perceive.grid import GridRow
 from evident_finance.risk_report.perceive.labels import key
+from evident_finance.risk_report.perceive.lines import GridRow
 
 _BARE = {"", "total", "subtotal", "合计", "小计", "总计"}
 
