@@ -22,6 +22,12 @@ def text(key: str, language: Language) -> str:
     return str(_texts()[table][name][language])
 
 
+def known(key: str) -> bool:
+    """Whether there is a text of that dotted key."""
+    table, _, name = key.partition(".")
+    return name in _texts().get(table, {})
+
+
 def both(key: str, **values: object) -> Markup:
     """The text of a dotted key in English and Chinese, each in an element that names its language."""
     tags: tuple[tuple[Language, str], ...] = (("en", "en"), ("zh", "zh-Hans"))

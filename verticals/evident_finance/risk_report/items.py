@@ -13,10 +13,12 @@ from evident_finance.risk_report.schema import StatementKind
 class Items:
     """The tables of items and measures, read once."""
 
-    def __init__(self, items: dict[str, Any], measures: dict[str, Any], risks: dict[str, Any]) -> None:
+    def __init__(
+        self, items: dict[str, Any], measures: dict[str, Any], risks: dict[str, Any], others: dict[str, Any]
+    ) -> None:
         self._items = items
         self._measures = {name: entry for name, entry in measures.items() if "group" in entry}
-        self._labels = {name: entry["label"] for name, entry in (items | measures).items() if "label" in entry}
+        self._labels = {name: entry["label"] for name, entry in (items | measures | others).items() if "label" in entry}
         self._risks = {name: entry["label"] for name, entry in risks.items()}
         self.groups: tuple[str, ...] = tuple(dict.fromkeys(entry["group"] for entry in self._measures.values()))
 
@@ -64,8 +66,10 @@ class Items:
 @cache
 def _load() -> Items:
     data = files(__package__) / "data"
-    tables = ("items", "ratios", "scores", "rules", "topics")
-    items, ratios, scores, rules, topics = (
+    tables = ("items", "ratios", "scores", "rules", "topics", "identities")
+    items, ratios, scores, rules, topics, identities = (
         tomllib.loads((data / f"{table}.toml").read_text("utf-8")) for table in tables
     )
-    return Items(items, ratios | scores, topics["category"] | rules["risk"])
+    read = {"passage": topics["topic"], "check": identities}
+    others = {f"{kind}.{name}": entry for kind, entries in read.items() for name, entry in entries.items()}
+    return Items(items, ratios | scores, topics["category"] | rules["risk"], others)

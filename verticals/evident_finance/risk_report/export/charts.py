@@ -69,7 +69,7 @@ def _bars(title: str, series: Sequence[tuple[str, list[Fact]]], language: Langua
             "viewBox": f"0 0 {WIDTH} {HEIGHT}",
             "class": "chart",
             "role": "img",
-            "font-family": "system-ui, 'Noto Sans CJK SC', sans-serif",
+            "font-family": "'Segoe UI', 'Liberation Sans', Arial, 'PingFang SC', 'Noto Sans CJK SC', sans-serif",
         },
     )
     ET.SubElement(svg, "title").text = title

@@ -1,11 +1,13 @@
 """The report as one HTML file that needs nothing beside it, and as a PDF made from the same HTML."""
 
 import re
+from functools import cache
 from importlib.resources import files
-from typing import Literal
+from typing import Any, Final, Literal
 
 from evident_core.errors import MissingExtra, ModelNotReady
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from lxml import html
 from markupsafe import Markup
 
 from evident_finance.risk_report.export.view import View
@@ -16,11 +18,17 @@ Mode = Literal["both", "en", "zh"]
 
 # A file is read on paper-white, and WeasyPrint does not know the function: the first of its colours is the light one.
 _LIGHT_DARK = re.compile(r"light-dark\(((?:[^(),]|\([^()]*\))+),(?:[^()]|\([^()]*\))*?\)")
+_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+_PART = re.compile(r"^/\* --- (.+?) -+ \*/$", re.MULTILINE)
+_TOKEN = re.compile(r"(--[\w-]+):\s*([^;]+);")
+_USE = re.compile(r"var\((--[\w-]+)\)")
+_PARTS = ("small words", "tables", "badges", "evidence", "report", "print")
+"""The parts of the pages' stylesheet that a file needs, by the first words of their headings."""
 
 
 def to_html(analysis: Analysis, mode: Mode = "both") -> bytes:
     """One HTML file: both languages side by side or one of them, each number leading to its line among the sources."""
-    return _render(analysis, mode).encode()
+    return _render(analysis, mode, _style()).encode()
 
 
 def to_pdf(analysis: Analysis, mode: Mode = "both") -> bytes:
@@ -41,14 +49,51 @@ def to_pdf(analysis: Analysis, mode: Mode = "both") -> bytes:
             "A PDF needs Pango, which is not on this machine: apt-get install libpango-1.0-0 libpangoft2-1.0-0 "
             f"libharfbuzz-subset0 ({error}). The HTML file prints the same from a browser.",
         ) from error
-    return bytes(HTML(string=_render(analysis, mode), url_fetcher=_nothing_outside).write_pdf())
+    page = _seen(_render(analysis, mode, _settled(_style())), mode)
+    return bytes(HTML(string=page, url_fetcher=_nothing_outside).write_pdf())
 
 
 def _nothing_outside(url: str, *_: object, **__: object) -> dict[str, object]:
     raise ValueError(f"{url}: a report refers to nothing outside itself")
 
 
-def _render(analysis: Analysis, mode: Mode) -> str:
+_UNSEEN: Final = "//*[contains(@class, 'lead-in')] | //table[contains(@class, 'figures')]//sup"
+_UNSEEN_IN: Final[dict[Mode, str]] = {
+    "both": "//td/*[@class='zh'] | //figure/*[@class='zh'] | //a[contains(@class, 'matrix-dot')]/*[@class='zh']"
+    " | //*[@class='quoted']/p[@class='zh']",
+    "en": "//main//*[@class='zh']",
+    "zh": "//main//*[@class='en'][following-sibling::*[@class='zh']]",
+}
+
+
+def _seen(page: str, mode: Mode) -> str:
+    """The page without what its style hides, which a layout engine would still work through."""
+    tree = html.document_fromstring(page)
+    unseen: Any = tree.xpath(f"{_UNSEEN} | {_UNSEEN_IN[mode]}")  # elements alone, which the stubs cannot know
+    for element in unseen:
+        element.drop_tree()
+    return str(html.tostring(tree, encoding="unicode", doctype="<!doctype html>"))
+
+
+@cache
+def _style() -> str:
+    """What the pages' stylesheet says of reports, in its light colours."""
+    start, *rest = _PART.split((files("evident_core.web") / "static" / "evident.css").read_text("utf-8"))
+    parts = [text for name, text in zip(rest[::2], rest[1::2], strict=True) if name.startswith(_PARTS)]
+    return _COMMENT.sub("", _LIGHT_DARK.sub(r"\1", start + "".join(parts)))
+
+
+def _settled(style: str) -> str:
+    """The style with its custom properties put in: WeasyPrint would inherit each of them in each element, slowly."""
+    # The first of a name is that of the whole page, and paper is white.
+    tokens = dict(reversed(_TOKEN.findall(style))) | {"--paper": "#fff", "--surface": "#fff"}
+    style = _TOKEN.sub("", style)
+    while _USE.search(style):
+        style = _USE.sub(lambda use: tokens[use[1]], style)
+    return style
+
+
+def _render(analysis: Analysis, mode: Mode, style: str) -> str:
     environment = Environment(
         loader=PackageLoader("evident_finance"),
         autoescape=True,
@@ -67,9 +112,8 @@ def _render(analysis: Analysis, mode: Mode) -> str:
             if target
             else Markup.escape(text)
         )
-        return link + Markup("<sup>{}</sup>").format(pages) if pages and len(found.pages) == 1 else link
+        return link + Markup("<sup>[{}]</sup>").format(pages) if pages and len(found.pages) == 1 else link
 
-    style = _LIGHT_DARK.sub(r"\1", (files("evident_core.web") / "static" / "evident.css").read_text("utf-8"))
     return environment.get_template("finance/standalone.html").render(
         v=view, both=both, cite=cite, mode=mode, style=style
     )

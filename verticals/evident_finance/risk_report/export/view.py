@@ -13,7 +13,7 @@ from evident_finance.risk_report.export.charts import charts, short
 from evident_finance.risk_report.export.places import Places, shown_value
 from evident_finance.risk_report.items import Items
 from evident_finance.risk_report.schema import Analysis, Facts, Statement
-from evident_finance.texts import text
+from evident_finance.texts import known, text
 
 TILES: Final = ("revenue", "operating_income", "net_income", "operating_cash_flow", "total_assets", "total_equity")
 SWOT: Final = ("strengths", "weaknesses", "opportunities", "threats")
@@ -221,7 +221,24 @@ class View:
     def named(self, fact_id: str, language: Language) -> str:
         """A fact by its label and period."""
         fact = self.places.facts[fact_id]
-        return " ".join(filter(None, (self.items.label(fact.name, language), fact.period)))
+        return " ".join(filter(None, (self.label(fact.name, language), fact.period)))
+
+    def label(self, name: str, language: Language) -> str:
+        """What a fact's name says: that of an item or measure, or of what was made of one (its change, its limit)."""
+        head, _, tail = name.partition(".")
+        match head, tail:
+            case "threshold", _:
+                return text("name.threshold", language).format(self.items.label(tail.partition(".")[0], language))
+            case "matrix", _:
+                risk, _, part = tail.partition(".")
+                return " · ".join(
+                    [self.items.risk(risk, language), *([text(f"name.{part}", language)] if part else [])]
+                )
+            case _, "change":
+                return text("name.change", language).format(self.items.label(head, language))
+            case _ if known(name):
+                return text(name, language)
+        return self.items.label(name, language).replace(".", " ")
 
     def grouped(self, value: str | None) -> str:
         """The digits of a value in groups of three; a dash where there was none."""
