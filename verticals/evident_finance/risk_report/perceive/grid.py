@@ -23,6 +23,7 @@ _NOTE_NUMBER = re.compile(
 _NOTE_HEAD = re.compile(r"notes?|note\(s\)|附注.*|附註.*|注释.*|註釋|行次", re.IGNORECASE)
 _HEAD_WORDS = re.compile(
     r"(?i)(?<!\d)(?:19|20)\d\d(?!\d)|million|thousand|in [$€£]|dollars|ended|'000|consolidated"
+    r"|(?:january|february|march|april|may|june|july|august|september|october|november|december) \d{1,2},?$"
     r"|单位|單位|币种|年度|[千万萬亿億百]\s*[港美日欧歐]?元|项目|項目|附注|附註|notes?\b|综合|綜合|合并|合併|[二一][〇零○]|^\W*$|^\d+$|\bpage\b"
 )
 

@@ -143,6 +143,10 @@ def _gutter(lines: Sequence[Line]) -> float | None:
 def _two_sided(line: Line, split: float, *, numbers: bool) -> bool:
     """Whether the line has words of both halves; with ``numbers``, an amount in the left one."""
     left = [word for word in line.words if word.bbox[2] < split - 2]
-    begins = any(abs(word.bbox[0] - split) < 25 for word in line.words if word.bbox[0] >= split - 1)
+    begins = any(
+        abs(word.bbox[0] - split) < 25 and word.bbox[0] - before.bbox[2] > 6
+        for before, word in pairwise(line.words)
+        if word.bbox[0] >= split - 1
+    )
     amounts = [word for word in left if parse_number(word.text) is not None and re.search(r"[,.]\d", plain(word.text))]
     return begins and bool(amounts if numbers else left)
