@@ -71,7 +71,7 @@ class _Writer:
         for piece, fact in pieces:
             if fact is not None and piece:
                 spans.append(Span(start=len(text), end=len(text) + len(piece), fact_id=fact.id))
-            text += piece
+            text += piece[1:] if piece.startswith(".") and text.endswith(".") else piece  # "Holdings, Inc."
         return text[:1].upper() + text[1:], tuple(spans)
 
     def _fill(self, template: Template, roles: Mapping[str, Fact]) -> list[_Piece]:
@@ -127,7 +127,8 @@ class _Writer:
         number = abs(fact.number) if "abs" in filters else fact.number
         asked = [each for each in filters if each in _STYLES]
         style = asked[0] if asked else self.phrasebook.styles.get(fact.name)
-        return quantity(number, fact.unit or "1", self.language, style=style or "", finer=self.finer), fact
+        finer = 0 if "abs" in filters else self.finer
+        return quantity(number, fact.unit or "1", self.language, style=style or "", finer=finer), fact
 
     def _subject(self, fact: Fact, table: str) -> str:
         subject = str(fact.subject)

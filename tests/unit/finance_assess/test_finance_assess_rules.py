@@ -164,6 +164,9 @@ TABLE: dict[str, tuple[str, str]] = {
     "risk_factor": ("passage.risk_factor:present", "passage.risk_factor:absent"),
     "debt_due": ("debt_maturity=5", ""),
     "injected_text": ("passage.injected_text:present", ""),
+    "file_noted": ("note.javascript:ignored", "note.pictures:unread"),
+    "pictures_unread": ("note.pictures:unread", "note.unreadable:unread"),
+    "fonts_unread": ("note.unreadable:unread", "note.pictures:unread"),
     "identity_holds": ("check.balance=0", "check.balance=7"),
     "identity_fails": ("check.balance=7", "check.balance=0"),
 }
@@ -549,3 +552,18 @@ def test_nothing_read_is_nothing_claimed() -> None:
     done = assess([])
     assert {claim.predicate for claim in done.claims} <= {"form_recognised", "opinion_not_found", "altman_model_chosen"}
     assert not [fact for fact in done.facts if isinstance(fact.value, Decimal)]
+
+
+def test_a_statement_that_was_not_found_is_said_and_its_items_are_not_called_unpresented(fact: Maker) -> None:
+    facts = [fact("total_assets", "10", NOW, "USD"), fact("inventories", None, NOW, None)]
+    facts += [fact(name, None, NOW, None) for name in ("operating_cash_flow", "capex")]
+    claims = assess(facts).claims
+    missing = [claim for claim in claims if claim.predicate == "statement_not_found"]
+    assert [(claim.facts["statement"], claim.severity) for claim in missing] == [("statement.cash_flow", Severity.HIGH)]
+    assert not {"not_presented.operating_cash_flow@" + NOW, "not_presented.capex@" + NOW} & {c.id for c in claims}
+
+
+def test_where_no_statement_was_found_nothing_is_said_of_the_company(fact: Maker) -> None:
+    claims = assess([fact(name, None, None, None, id=name) for name in ("total_assets", "revenue", "capex")]).claims
+    assert {claim.predicate for claim in claims} == {"statement_not_found", "opinion_not_found"}
+    assert sum(claim.predicate == "statement_not_found" for claim in claims) == 3

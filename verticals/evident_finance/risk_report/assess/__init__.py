@@ -28,6 +28,7 @@ def assess(facts: Iterable[Fact]) -> Assessment:
     claims = [finding.claim for finding in findings if finding.rule.topic not in SWOT]
     claims += conclusions.movements()
     claims += conclusions.silences(claims)
+    claims += conclusions.unread()
     claims += conclusions.cautions()
     claims += swot(findings)
     rated = list(matrix(findings, ledger.facts))

@@ -68,6 +68,7 @@ class Rule(Frozen):
 
     Attributes:
         each: The facts it is tried on one by one (``check.*``: whose names begin so), called ``each`` in ``when``.
+        but: Names of facts of ``each`` that other rules speak of.
         newest: Only facts of the newest period.
         noted: Only facts whose note begins so.
         stated: Only facts whose passage states (true) or denies (false) its topic's finding.
@@ -84,6 +85,7 @@ class Rule(Frozen):
     predicate: str
     when: str = "1 == 1"
     each: str | None = None
+    but: tuple[str, ...] = ()
     roles: dict[str, str]
     topic: str
     severity: Severity = Severity.NONE

@@ -229,6 +229,8 @@ class Ledger:
         return None
 
     def _conclude(self, name: str, text: str, rule: str, formula: str, value: Value | None, note: str) -> None:
+        if self.newest is None:
+            return  # where no statement was read, nothing is known of the company's form
         how = Derived(rule=rule, formula=formula, fact_ids=tuple(f.id for f in value.facts) if value else ())
         self.computed[name] = Fact(
             id=name, name=name, value=text, status=Status.DERIVED, sources=(Source(where=how),), note=note

@@ -52,7 +52,7 @@ class Conclusions:
         wanted = rule.each or ""
         for fact in self.ledger.facts.all:
             named = fact.name.startswith(wanted[:-1]) if wanted.endswith("*") else fact.name == wanted
-            if not named or fact.value is None or not fact.note.startswith(rule.noted):
+            if not named or fact.name in rule.but or fact.value is None or not fact.note.startswith(rule.noted):
                 continue
             denied = fact.note.startswith(Polarity.ABSENT)
             if (rule.stated is None or rule.stated is not denied) and (
@@ -156,11 +156,31 @@ class Conclusions:
             elif name not in self.ledger.form.refuses or measure.group not in refused:
                 refused |= {measure.group} if name in self.ledger.form.refuses else set()
                 yield from self._silence(key, name, newest, obstacle)
+        unread = self._unread()
         for name in catalogue.expected():
             fact = self.ledger.facts.get(name, newest)
-            if fact is not None and fact.status is Status.NOT_PRESENTED:
+            if fact is None or catalogue.items()[name]["statement"] in unread:
+                continue
+            if fact.status is Status.NOT_PRESENTED:
                 claim_id = f"not_presented.{fact.id}"
                 yield _unassessed(claim_id, "item_not_presented", (("item", fact),), "data_quality")
+
+    def unread(self) -> Iterator[Claim]:
+        """Each primary statement that was not found: what it presents is not known."""
+        for statement in self._unread():
+            fact = self._without_value(f"statement.{statement}", None)
+            claim_id = f"statement_not_found.{statement}"
+            yield _unassessed(claim_id, "statement_not_found", (("statement", fact),), "filing", Severity.HIGH)
+
+    def _unread(self) -> list[str]:
+        """The statements whose items were looked for, and of which not one has a value in any year."""
+        read = {fact.name: False for fact in self.ledger.facts.all if fact.name in catalogue.items()}
+        read |= {fact.name: True for fact in self.ledger.facts.all if fact.name in read and fact.value is not None}
+        found: dict[str, bool] = {}
+        for name, has_value in read.items():
+            statement = catalogue.items()[name]["statement"]
+            found[statement] = found.get(statement, False) or has_value
+        return [statement for statement, has_value in found.items() if not has_value]
 
     def _silence(self, key: str, name: str, period: str, obstacle: CannotCompute) -> Iterator[Claim]:
         roles = [("measure", self.ledger.without_value(name, period, obstacle))]
@@ -256,8 +276,14 @@ def _claim(
     )
 
 
-def _unassessed(claim_id: str, predicate: str, roles: Iterable[tuple[str, Fact]], topic: str) -> Claim:
-    return _claim(claim_id, predicate, roles, topic, polarity=Polarity.NOT_ASSESSED)
+def _unassessed(
+    claim_id: str,
+    predicate: str,
+    roles: Iterable[tuple[str, Fact]],
+    topic: str,
+    severity: Severity = Severity.NONE,
+) -> Claim:
+    return _claim(claim_id, predicate, roles, topic, severity, Polarity.NOT_ASSESSED)
 
 
 def _about(fact: Fact, predicate: str, severity: Severity) -> Claim:
