@@ -105,9 +105,8 @@ def test_line_items_of_made_layouts(say: Say) -> None:
                     for page, text, label in cells
                 )
     items, cells_ = counts["items"], counts["cells"]
-    say(
-        f"{VARIANTS} layouts, {items} items: right {counts['right'] / items:.2%}, silently {counts['silent'] / items:.2%}"
-    )
+    say(f"{VARIANTS} layouts, {items} items")
+    say(f"right {counts['right'] / items:.2%}, silently wrong {counts['silent'] / items:.2%}")
     say(f"cells with their label and nothing else: {counts['clean'] / cells_:.2%}  (≥ 97 %)")
     assert items
 
@@ -129,7 +128,9 @@ def test_cost_of_a_report_of_about_150_pages(real_filings: Path, say: Say) -> No
 
 def test_cost_of_392_pages_beside_pdfplumber(real_filings: Path, tmp_path: Path, say: Say) -> None:
     path = _joined(real_filings, tmp_path / "joined.pdf", 392)
-    whole, text = cost(report_cost, path), cost(plumbed_text_cost, path)
+    runs = [(cost(report_cost, path), cost(plumbed_text_cost, path)) for _ in range(2)]
+    # Of two turns the one less disturbed by whatever else runs on the machine, for each of the two.
+    whole, text = (min(each, key=lambda one: one.cpu) for each in zip(*runs, strict=True))
     say(f"392 pages: whole report {whole.seconds:.1f} s wall, {whole.cpu:.1f} CPU-s, peak {whole.peak:.0f} MiB")
     say(f"pdfplumber, text of all pages: {text.seconds:.1f} s wall, {text.cpu:.1f} CPU-s, peak {text.peak:.0f} MiB")
     say(f"ratio 1/{text.cpu / whole.cpu:.1f} of CPU, 1/{text.seconds / whole.seconds:.1f} of wall  (≤ 1/8)")

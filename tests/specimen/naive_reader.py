@@ -76,7 +76,7 @@ def read_naively(path: Path, items: set[str], year_end: date) -> tuple[Fact, ...
 
 
 def _first_line(texts: list[str], title: str, label: str) -> tuple[int, str, list[Decimal]] | None:
-    """The first line so labelled with two numbers, on the pages whose head is the statement's title, else on any page."""
+    """The first line so labelled with two numbers, on pages headed by the statement's title, else on any page."""
     full = [page for page, text in enumerate(texts, start=1) if len(_NUMBER.findall(text)) >= 25]
     titled = [page for page in full if re.search(title, "\n".join(texts[page - 1].splitlines()[:8]), re.IGNORECASE)]
     after = [page + 1 for page in titled if page + 1 in full]
