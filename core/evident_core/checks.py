@@ -140,7 +140,7 @@ def _fonts() -> Iterator[Check]:
         name="Pango",
         state=State.OK if pango else State.ABSENT,
         found="found" if pango else "not found; PDF export needs it",
-        remedy="" if pango else "apt install libpango-1.0-0 libpangoft2-1.0-0",
+        remedy="" if pango else "apt install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0",
     )
 
 

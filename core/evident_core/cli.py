@@ -182,11 +182,11 @@ def list_keys(as_json: bool) -> None:
 
     table = Table(box=None, pad_edge=False)
     table.add_column("id", min_width=32)  # whole in a narrow terminal too: it is what `revoke` asks for
-    for heading in ("name", "scopes", "created", "last used", "revoked"):
+    for heading in ("name", "scopes", "last used", "revoked"):
         table.add_column(heading, overflow="fold")
     for each in found:
-        moments = (f"{at:%Y-%m-%d %H:%M}" if at else "" for at in (each.created, each.last_used, each.revoked))
-        table.add_row(each.id, escape(each.name), " ".join(each.scopes), *moments)
+        days = (f"{at:%Y-%m-%d}" if at else "" for at in (each.last_used, each.revoked))
+        table.add_row(each.id, escape(each.name), " ".join(each.scopes), *days)
     Console().print(table)
 
 

@@ -179,7 +179,7 @@ def correct_fact(job_id: str, body: NewCorrection) -> Corrections:
 def correct_by_form(job_id: str, fact_id: str) -> AnyResponse:
     """The same from the page's form."""
     form = request.form
-    after = int(form["after"]) if form.get("after", "").isdigit() else None
+    after = int(form["after"]) if form.get("after", "").isdecimal() else None
     correct(job_id, fact_id, form.get("value", "")[:64], form.get("reason", "")[:1000], after, form.get("unit", "")[:3])
     return _to(url_for("finance.fact", job_id=job_id, fact_id=fact_id))
 

@@ -22,6 +22,8 @@ max_requests = 10_000
 max_requests_jitter = 1_000
 # The frame writes its own structured access log.
 accesslog = None
+# Gunicorn would open one in the home folder, which several servers may share.
+control_socket_disable = True
 
 
 def on_starting(server: Any) -> None:
