@@ -181,7 +181,7 @@ def list_keys(as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("id", min_width=32)  # whole in a narrow terminal too: it is what `revoke` asks for
+    table.add_column("id", min_width=32, no_wrap=True)  # whole in a narrow terminal too: it is what `revoke` asks for
     for heading in ("name", "scopes", "last used", "revoked"):
         table.add_column(heading, overflow="fold")
     for each in found:
