@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -86,13 +87,17 @@ def open_desk(job_id: str) -> Desk:
         )
         for row in revisions
     )
-    result_id, owner = job.result_id, frame.caller.id
+    return Desk(job_id=job_id, analysis=_revised(job.result_id, changes), changes=changes)
+
+
+def _revised(result_id: str, changes: tuple[Change, ...]) -> Analysis:
+    """The analysis of a stored result with these corrections, in their order, made once."""
+    frame = current_frame()
 
     def original() -> Analysis:
-        return Analysis.model_validate_json(frame.store.result(result_id, owner).body)
+        return Analysis.model_validate_json(frame.store.result(result_id, frame.caller.id).body)
 
-    analysis = _kept.get(result_id, len(changes), lambda: _with(_kept.get(result_id, 0, original), changes))
-    return Desk(job_id=job_id, analysis=analysis, changes=changes)
+    return _kept.get(result_id, len(changes), lambda: _with(_kept.get(result_id, 0, original), changes))
 
 
 def correctable(analysis: Analysis, fact_id: str) -> str:
@@ -140,14 +145,25 @@ def correct(job_id: str, fact_id: str, value: str, reason: str, after: int | Non
     unit = _unit(fact_id, correctable(desk.analysis, fact_id), unit.strip())
     by = frame.caller.name or frame.caller.id
     before = Facts(desk.analysis.reading.facts).by_id(fact_id)
-    # Tried before it is kept: a correction that cannot be applied must not stand in the trail.
-    tried = pipeline.revise(desk.analysis, {fact_id: (value, Correction(by=by, at="", reason=reason))}, {fact_id: unit})
-    change = {"fact_id": fact_id, "value": _digits(Facts(tried.reading.facts).by_id(fact_id)), "unit": unit}
-    result_id = str(current_jobs().get(job_id, frame.caller.id).result_id)
-    row = frame.store.revise(
-        result_id, frame.caller.id, change | {"previous": _digits(before)}, author=by, reason=reason, after=after
+    change = Change(
+        number=len(desk.changes) + 1,
+        fact_id=fact_id,
+        value=value,
+        unit=unit,
+        previous=_digits(before),
+        by=by,
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        reason=reason,
     )
+    result_id = str(current_jobs().get(job_id, frame.caller.id).result_id)
+    # Applied before it is kept: a correction that cannot be applied must not stand in the trail.
+    revised = _with(_revised(result_id, ()), (*desk.changes, change))
+    kept = {"fact_id": fact_id, "unit": unit, "previous": change.previous}
+    kept["value"] = _digits(Facts(revised.reading.facts).by_id(fact_id))
+    row = frame.store.revise(result_id, frame.caller.id, kept, author=by, reason=reason, after=after)
     frame.record("fact.correct", job_id, fact=fact_id, number=row.number)
+    if row.number == change.number:
+        _kept.get(result_id, row.number, lambda: revised)
     return open_desk(job_id)
 
 
@@ -243,8 +259,6 @@ _kept = _Kept(size=12)
 
 
 def _with(original: Analysis, changes: tuple[Change, ...]) -> Analysis:
-    if not changes:
-        return original
     corrections = {
         change.fact_id: (change.value, Correction(by=change.by, at=change.at, reason=change.reason))
         for change in changes

@@ -59,4 +59,5 @@ def shown_value(fact: Fact) -> str:
     if fact.unit == "1":
         return f"{fact.value:,.2f}"
     digits = -1 * int(fact.value.normalize().as_tuple().exponent) if fact.scale == 1 else 0
-    return f"{fact.value:,.{max(0, min(digits, 4))}f} {fact.unit}"
+    digits = max(2, min(digits, 4)) if digits > 0 else 0  # cents have two places
+    return f"{fact.value:,.{digits}f} {fact.unit}"

@@ -5,7 +5,7 @@ import threading
 from math import hypot, sqrt
 
 import pypdfium2
-from evident_core.errors import InvalidInput, NotFound
+from evident_core.errors import InvalidInput, NotFound, PasswordNeeded
 from pypdfium2 import raw
 
 from evident_finance.risk_report.ingest.limits import MAX_RENDER_PIXELS
@@ -80,6 +80,8 @@ def _open(data: bytes, password: str | None) -> pypdfium2.PdfDocument:
     try:
         return pypdfium2.PdfDocument(data, password=password)
     except pypdfium2.PdfiumError as error:
+        if error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
+            raise PasswordNeeded("The file is encrypted. Give its password to see its pages.") from error
         raise InvalidInput("The stored file can no longer be opened as a PDF. Upload it again.") from error
 
 
