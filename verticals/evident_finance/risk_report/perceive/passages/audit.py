@@ -40,10 +40,10 @@ def drafts(filing: Filing, prose: Prose) -> list[Draft]:
 
 
 def _opinion(prose: Prose) -> tuple[Span, str] | None:
-    """The sentence that gives the opinion, and its kind; a modified one is preferred to another that is not."""
+    """The sentence that gives the opinion, and its kind; a modified one is preferred, then one in the auditor's own words."""
     audit, found = vocabulary().audit, []
     for cues in (audit.opinion, audit.stated):
-        for pattern in cues.of(prose.language):
+        for preference, pattern in enumerate(cues.of(prose.language)):
             for match in pattern.finditer(prose.plain):
                 span = prose.sentence(match.start())
                 text = prose.plain[span.start : span.end]
@@ -51,12 +51,13 @@ def _opinion(prose: Prose) -> tuple[Span, str] | None:
                     continue
                 kind = next((kind.value for kind in audit.kind if kind.search(text, prose.language)), None)
                 if kind and span.end - span.start < 1200:
-                    found.append((span, kind))
+                    found.append((kind == "unqualified", preference, span, kind))
         if found:
             break
     if not found:
         return None
-    return min(found, key=lambda each: (each[1] == "unqualified", each[0].start))
+    _, _, span, kind = min(found, key=lambda each: (*each[:2], each[2].start))
+    return span, kind
 
 
 def _name(prose: Prose, after: int) -> Span | None:
