@@ -19,6 +19,7 @@ class Word(Frozen):
     bbox: BBox
     size: float = 0.0
     bold: bool = False
+    red: bool = False
 
 
 class Rule(Frozen):

@@ -26,6 +26,7 @@ _SHIFTED = 0.2
 _ASCENT, _DESCENT = 0.78, 0.22
 _BOLD = ("bold", "black", "heavy", "semibold", "demi", "黑体", "simhei", "-bd", "_b")
 _BOLD_WEIGHT = 600
+_RED, _RED_SHARE = 140, 0.4
 _WORD_GAP = 0.3
 _SAME_PLACE = 1.0
 _STRAIGHT = 0.02
@@ -42,13 +43,14 @@ _text_object: Callable[[int, int], int | None] = fast(
 
 
 class Char(NamedTuple):
-    """A printed character: text, box as displayed, font size in points, weight, and whether it reads to the right."""
+    """A printed character: text, box as displayed, font size in points, weight, whether upright and red."""
 
     text: str
     box: BBox
     size: float
     bold: bool
     upright: bool
+    red: bool = False
 
 
 class HiddenText(NamedTuple):
@@ -65,6 +67,7 @@ class _Style(NamedTuple):
     upright: bool
     straight: bool
     hidden: str
+    red: bool
 
 
 class Page:
@@ -145,7 +148,7 @@ class Page:
             if style is None and text == " " and chars:
                 chars.append(_space_after(chars[-1]))
             if style is not None and box is not None and not style.hidden and style.straight and text:
-                chars.append(Char(text, box, style.size, style.bold, style.upright))
+                chars.append(Char(text, box, style.size, style.bold, style.upright, style.red))
         return chars
 
     def words(self) -> PageWords:
@@ -156,7 +159,7 @@ class Page:
             x_tolerance_ratio=_WORD_GAP,
             keep_blank_chars=False,
             use_text_flow=False,
-            extra_attrs=["size", "bold"],
+            extra_attrs=["size", "bold", "red"],
         )
         return PageWords(
             page=self.number,
@@ -168,6 +171,7 @@ class Page:
                     bbox=tuple(round(word[side], 2) for side in ("x0", "top", "x1", "bottom")),
                     size=word["size"],
                     bold=word["bold"],
+                    red=word["red"],
                 )
                 for word in words
             ),
@@ -254,6 +258,7 @@ class Page:
             upright=across / length > 1 - _STRAIGHT,
             straight=min(abs(across), abs(down)) / length < _STRAIGHT,
             hidden=self.layer.hidden.get(where, ""),
+            red=_is_red(drawn),
         )
 
 
@@ -280,6 +285,14 @@ def _is_bold(drawn: Any) -> bool:
         or raw.FPDFFont_GetWeight(font) >= _BOLD_WEIGHT
         or raw.FPDFTextObj_GetTextRenderMode(drawn) == raw.FPDF_TEXTRENDERMODE_FILL_STROKE
     )
+
+
+def _is_red(drawn: Any) -> bool:
+    """Red as a person sees it: much red, and little of the other two."""
+    red, green, blue, alpha = (ctypes.c_uint() for _ in range(4))
+    if not raw.FPDFPageObj_GetFillColor(drawn, red, green, blue, alpha):
+        return False
+    return red.value > _RED and max(green.value, blue.value) < red.value * _RED_SHARE
 
 
 def _each_once(chars: list[Char]) -> list[Char]:
@@ -338,6 +351,7 @@ def _plumbed(char: Char) -> dict[str, Any]:
         "upright": char.upright,
         "size": char.size,
         "bold": char.bold,
+        "red": char.red,
         "direction": 1,
     }
 

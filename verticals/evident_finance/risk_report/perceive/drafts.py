@@ -11,9 +11,14 @@ from evident_finance.risk_report.perceive.heads import Head, read_head
 from evident_finance.risk_report.perceive.items import Match, Placed, matches, place, rejoined
 from evident_finance.risk_report.perceive.lines import GridRow, Line, parts_of
 from evident_finance.risk_report.perceive.pages import Announcement, announcement
+from evident_finance.risk_report.perceive.red import signed_by_colour
 from evident_finance.risk_report.perceive.units import currency_in, scale_in, share_scale_in
 from evident_finance.risk_report.schema import PageWords, StatementKind
 
+_NEVER_NEGATIVE = frozenset(
+    {"total_assets", "total_current_assets", "total_liabilities_and_equity", "total_liabilities", "revenue"}
+    | {"cash_and_equivalents", "inventories", "cash_beginning", "cash_end"}
+)
 _FOLIO = re.compile(r"[-–—\s]*(?:F-|S-)?\d{1,4}(?:\s*/\s*\d{1,4})?[-–—\s]*")
 
 
@@ -81,6 +86,8 @@ def drafts(pages: Sequence[int], words: Callable[[int], PageWords], year_end: da
             draft = _draft(stretch, grid, year_end) if sum(row.filled for row in grid.rows) > 1 else None
             if draft is not None:
                 out.append(draft)
+    for draft in out:
+        draft.rows = signed_by_colour(draft.rows, {m.row for m in draft.matched if m.item in _NEVER_NEGATIVE})
     return out
 
 

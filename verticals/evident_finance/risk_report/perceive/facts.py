@@ -41,6 +41,8 @@ def _current(values: Values) -> date:
 def _fact(filing: Filing, each: Value, period: date, currency: str) -> Fact:
     confidence = each.certain
     notes = list(each.notes)
+    if each.cell.red:
+        notes.append("printed in red, read as negative")
     if each.confirmed:
         confidence = 0.9 if each.contested else 0.985
     elif each.contested:

@@ -99,7 +99,7 @@ def _tail(line: Line, note: tuple[float, float] | None) -> list[Printed]:
             continue
         value = parse_number(text)
         if value is not None or is_dash(text):
-            found.append(Printed(word.text, value, word.bbox))
+            found.append(Printed(word.text, value, word.bbox, word.red))
         elif CURRENCY.fullmatch(text.strip("( ")) or text in {"(", "-"}:
             if "(" in text and found and found[-1].value is not None and ")" in found[-1].text and found[-1].value > 0:
                 last = found[-1]
@@ -128,7 +128,9 @@ def _rejoined(tail: list[Printed]) -> list[Printed]:
             gap = cell.bbox[0] - last.bbox[2]
             if 0 <= gap < 0.45 * (cell.bbox[3] - cell.bbox[1]) and re.fullmatch(r"\(?-?\d{1,3}(?: \d{3})*", last.text):
                 text = f"{last.text} {cell.text}"
-                out[-1] = Printed(text, parse_number(text.replace(" ", "")), hull((last.bbox, cell.bbox)))
+                out[-1] = Printed(
+                    text, parse_number(text.replace(" ", "")), hull((last.bbox, cell.bbox)), last.red and cell.red
+                )
                 continue
         out.append(cell)
     return out

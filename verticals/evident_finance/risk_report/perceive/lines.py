@@ -48,6 +48,7 @@ class Printed:
     text: str
     value: Decimal | None
     bbox: BBox
+    red: bool = False
 
 
 @dataclass

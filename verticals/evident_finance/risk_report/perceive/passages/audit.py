@@ -40,7 +40,7 @@ def drafts(filing: Filing, prose: Prose) -> list[Draft]:
 
 
 def _opinion(prose: Prose) -> tuple[Span, str] | None:
-    """The sentence that gives the opinion, and its kind; a modified one is preferred, then one in the auditor's own words."""
+    """The sentence that gives the opinion, and its kind: a modified one before all, then one in the auditor's words."""
     audit, found = vocabulary().audit, []
     for cues in (audit.opinion, audit.stated):
         for preference, pattern in enumerate(cues.of(prose.language)):
