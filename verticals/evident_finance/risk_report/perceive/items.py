@@ -17,6 +17,9 @@ _TAIL = (
     r"|valuation|provision).*|after(?:income)?tax.*)?(?:note[a-z]{0,2}|of|at|and|respectively)*"
 )
 
+_PER_SHARE = re.compile(r"per(?:common|ordinary)?share|每股")
+"""Headings that hold until the next: a profit under them is earnings per share, not their end."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -147,7 +150,7 @@ def place(rows: Sequence[GridRow], kind: StatementKind) -> list[Placed]:
             continue
         if own.startswith(("total", "net")) and row.indent <= heading_indent + 1:
             placed.append(Placed(own, heading, section))
-            heading = heading if own == "total" else ""
+            heading = heading if own == "total" or _PER_SHARE.search(heading) else ""
         else:
             placed.append(Placed(own, heading, section))
         after = _section_after(own, kind, section)

@@ -17,7 +17,7 @@ from evident_finance.risk_report.perceive.lines import GridRow
 from evident_finance.risk_report.perceive.numbers import plain
 from evident_finance.risk_report.perceive.pages import candidates
 from evident_finance.risk_report.perceive.units import currency_in
-from evident_finance.risk_report.perceive.values import Value, Values, checked, orient
+from evident_finance.risk_report.perceive.values import Value, Values, checked, orient, scale_shares
 from evident_finance.risk_report.schema import Cell, Column, Row, Statement, StatementKind
 
 NO_CURRENCY = "XXX"
@@ -38,6 +38,7 @@ def read_statements(filing: Filing) -> tuple[tuple[Statement, ...], tuple[Fact, 
     for kind, statement in chosen.items():
         _read(statement, scales[kind], values)
     orient(values)
+    scale_shares(values)
     checks = checked(values)
     made = facts(filing, values, checks, currency)
     statements = tuple(_statement(each, currency, scales[kind]) for kind, each in chosen.items())

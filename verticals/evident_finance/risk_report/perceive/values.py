@@ -9,6 +9,8 @@ from evident_finance.risk_report.perceive.items import Item
 from evident_finance.risk_report.perceive.lines import GridRow, Printed
 
 _STANDS_FOR = {"profit_loss": "net_income", "total_equity": "equity_parent"}  # where only one of the two is printed
+_SHARE_SCALES = (1, 1_000, 10_000, 1_000_000, 100_000_000)
+_NEARLY = Decimal("0.3")
 
 
 @dataclass
@@ -30,6 +32,34 @@ class Value:
 
 
 Values = dict[date, dict[str, Value]]
+
+
+def scale_shares(values: Values) -> None:
+    """Take the scale of share counts from the earnings per share beside them, where the head's is off by thousands.
+
+    Heads that say "in millions" often leave out that shares are in thousands or in full; the quotient of profit and
+    earnings per share tells the three apart beyond doubt.
+    """
+    for count, per_share in (("shares_basic", "eps_basic"), ("shares_diluted", "eps_diluted")):
+        fitting = {scale for known in values.values() if (scale := _fitting_scale(known, count, per_share))}
+        if len(fitting) != 1:
+            continue
+        (scale,) = fitting
+        for known in values.values():
+            if (each := known.get(count)) is not None and each.scale != scale:
+                each.value = each.value / each.scale * scale
+                each.scale = scale
+                each.notes.append("scale told by earnings per share")
+
+
+def _fitting_scale(known: dict[str, Value], count: str, per_share: str) -> int | None:
+    """The one scale of share counts with which profit over shares is about the earnings per share that are printed."""
+    shares, earned, profit = known.get(count), known.get(per_share), known.get("net_income") or known.get("profit_loss")
+    if shares is None or earned is None or profit is None or not shares.value or not earned.value or not profit.value:
+        return None
+    printed = shares.value / shares.scale
+    fitting = [scale for scale in _SHARE_SCALES if abs(profit.value / (printed * scale) / earned.value - 1) < _NEARLY]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def orient(values: Values) -> None:
