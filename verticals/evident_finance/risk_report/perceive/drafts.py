@@ -8,7 +8,7 @@ from datetime import date
 from evident_finance.risk_report.perceive.dates import dates_in
 from evident_finance.risk_report.perceive.grid import Grid, grid_of
 from evident_finance.risk_report.perceive.heads import Head, read_head
-from evident_finance.risk_report.perceive.items import Match, Placed, matches, place, rejoined
+from evident_finance.risk_report.perceive.items import Match, Placed, matches, names_an_item, place, rejoined
 from evident_finance.risk_report.perceive.lines import GridRow, Line, parts_of
 from evident_finance.risk_report.perceive.pages import Announcement, announcement
 from evident_finance.risk_report.perceive.red import signed_by_colour
@@ -76,7 +76,7 @@ def drafts(pages: Sequence[int], words: Callable[[int], PageWords], year_end: da
         stretches = _stretches(number, _without_folio(parts[0], page.height))
         stretches += [_Stretch(number, None, part, beside=True) for part in parts[1:]]
         for stretch in stretches:
-            grid = grid_of(stretch.lines, page.rules)
+            grid = grid_of(stretch.lines, page.rules, names_an_item)
             if grid is None:
                 continue
             last = out[-1] if out else None

@@ -5,7 +5,7 @@ place. So columns are clusters of the right edges of numbers that close a line, 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -38,7 +38,9 @@ class Grid:
     head: tuple[Line, ...]
 
 
-def grid_of(lines: Sequence[Line], rules: Sequence[Rule] = ()) -> Grid | None:
+def grid_of(
+    lines: Sequence[Line], rules: Sequence[Rule] = (), names: Callable[[str], bool] = lambda _: False
+) -> Grid | None:
     """The table that the lines of one page print, or None where no column of numbers stands."""
     if not lines:
         return None
@@ -56,7 +58,7 @@ def grid_of(lines: Sequence[Line], rules: Sequence[Rule] = ()) -> Grid | None:
     while first > 0 and _belongs_to_row(rows[first - 1], rows[first]):
         first -= 1
     head = tuple(lines[:first])
-    body = joined(rows[first:], rules, columns[0][0] - 20)
+    body = joined(rows[first:], rules, columns[0][0] - 20, names)
     return Grid(lines[0].page, tuple(columns), tuple(body), head)
 
 

@@ -142,6 +142,11 @@ def _period(text: str, default_day: tuple[int, int] | None, anchor: date | None)
     full = dates_in(text)
     if full:
         return _closing(full[-1][1])
+    tight = squash(text)
+    if anchor and _CURRENT.search(tight) and not _PRIOR.search(tight):
+        return anchor
+    if anchor and _PRIOR.search(tight):
+        return _year_before(anchor)
     days, years = (
         month_days_in(text),
         [int(match["year"]) for match in _BARE_YEAR.finditer(western_digits(plain(text)))],
@@ -154,11 +159,6 @@ def _period(text: str, default_day: tuple[int, int] | None, anchor: date | None)
             default_day = default_day or (12, 31)
         day = days[-1] if days else default_day
         return _on(years[-1], *day) if day else date(years[-1], 12, 31)
-    tight = squash(text)
-    if anchor and _CURRENT.search(tight) and not _PRIOR.search(tight):
-        return anchor
-    if anchor and _PRIOR.search(tight):
-        return _year_before(anchor)
     return None
 
 

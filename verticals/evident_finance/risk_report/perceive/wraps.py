@@ -1,7 +1,7 @@
 """Labels that take several lines, put together: by ruling lines where rows are ruled, else by how the words go on."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from evident_finance.risk_report.perceive.lines import GridRow, hull
@@ -15,15 +15,15 @@ _OPEN_END = re.compile(
 )
 
 
-def joined(rows: Sequence[GridRow], rules: Sequence[Rule], left: float) -> list[GridRow]:
-    """Rows with wrapped labels put together."""
+def joined(rows: Sequence[GridRow], rules: Sequence[Rule], left: float, names: Callable[[str], bool]) -> list[GridRow]:
+    """Rows with wrapped labels put together. ``names`` tells whether a label is whole: the name of an item."""
     bands = _bands(rules, left)
     ruled = _is_ruled(rows, bands)
     right = _label_limit(rows)
     out: list[GridRow] = []
     for row in rows:
         last = out[-1] if out else None
-        if last is not None and (_same_band(last, row, bands) if ruled else _continues(last, row, right)):
+        if last is not None and (_same_band(last, row, bands) if ruled else _continues(last, row, right, names)):
             out[-1] = one_row(last, row)
         else:
             out.append(row)
@@ -68,7 +68,7 @@ def _same_band(last: GridRow, row: GridRow, bands: Sequence[float]) -> bool:
     return not any(middle_last < band < middle for band in bands)
 
 
-def _continues(last: GridRow, row: GridRow, right: float) -> bool:
+def _continues(last: GridRow, row: GridRow, right: float, names: Callable[[str], bool]) -> bool:
     """Whether ``row`` goes on with the label of ``last``."""
     if last.filled and row.filled:
         return False
@@ -90,6 +90,8 @@ def _continues(last: GridRow, row: GridRow, right: float) -> bool:
         return False
     if text.count("(") > text.count(")"):
         return True
+    if after.startswith("(") and names(last.label) and not names(f"{last.label} {row.label}"):
+        return False
     if re.match(r"[a-z(&,)]|号填列|列\)", after) and not re.match(r"\([一二三四五六七八九十\d]+\)|\([a-z]\) ", after):
         return last.bold == row.bold or not row.filled
     if _OPEN_END.search(text) and (last.bold == row.bold) and not re.search(r"(?i)\bnet$", text if last.filled else ""):
@@ -97,6 +99,7 @@ def _continues(last: GridRow, row: GridRow, right: float) -> bool:
     chinese = re.search(r"[一-鿿]$", text) and re.match(r"[一-鿿、)]", after)
     return bool(
         chinese
+        and not (any(map(names, (last.label, row.label))) and not names(last.label + row.label))
         and last.label_right > right - 1.3 * height
         and not re.match(r"[一二三四五六七八九十]+、|\(?[一二三四五六七八九十\d]+[)、.]|其中|加:|减:|減:", after)
         and gap < 0.6 * height
