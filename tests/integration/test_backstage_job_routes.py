@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from evident_core.services import Vertical
 from evident_core.settings import Settings, load
+from evident_core.web import job_routes as job_routes_module
 from evident_core.web.frame import Frame
 from evident_core.web.job_routes import job_routes
 from evident_core.web.jobs import Task
@@ -210,6 +212,19 @@ def test_deleting_ends_a_stream(app, client):
     assert client.delete(address).status_code == 204
     last = b"".join(told).decode().split("\n\n")
     assert "deleted" in last[-2]
+
+
+def test_more_streams_than_may_stay_are_told_what_is_known_and_end(app, client, monkeypatch):
+    monkeypatch.setattr(job_routes_module, "_STREAMS", threading.BoundedSemaphore(1))
+    address = _upload(client, b"abc", options='{"slow": 601}').headers["Location"]
+    staying = iter(client.get(f"{address}/events", buffered=False).response)
+    assert b"retry" in next(staying)
+    assert b"queued" in next(staying)
+    brief = _events(client, address)
+    assert brief[0]["data"] == {"state": "queued"}
+    client.delete(address)
+    assert b"deleted" in b"".join(staying)
+    assert job_routes_module._STREAMS.acquire(blocking=False)  # given back
 
 
 def _metrics(app: Flask) -> str:

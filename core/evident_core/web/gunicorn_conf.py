@@ -12,9 +12,9 @@ from typing import Any, Final
 METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
-# Each stream of server-sent events occupies a thread.
+# Each stream of server-sent events occupies a thread; `job_routes` leaves a quarter of them to everybody else.
 worker_class = "gthread"
-threads = 16
+threads = 32
 timeout = 60
 graceful_timeout = 20
 keepalive = 5

@@ -5,6 +5,7 @@ server-sent events, and resumes after ``Last-Event-ID``; ``DELETE /jobs/<id>`` d
 """
 
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from werkzeug.datastructures import FileStorage
 
 from evident_core.errors import Conflict, InvalidInput, NotFound, PasswordNeeded, ResourceExceeded, TooLarge, TooMany
 from evident_core.settings import MIB
+from evident_core.web import gunicorn_conf
 from evident_core.web.frame import current_frame
 from evident_core.web.job_rows import EventView, JobView
 from evident_core.web.jobs import Jobs, Task
@@ -21,6 +23,9 @@ from evident_core.web.openapi import operation
 
 TAG: Final = "Jobs"
 _RETRY_MS: Final = 1000
+# Each stream occupies a thread. Beyond these, one ends with what has happened so far and its browser asks again after
+# _RETRY_MS, so that however many follow, threads are left for everybody else.
+_STREAMS: Final = threading.BoundedSemaphore(gunicorn_conf.threads * 3 // 4)
 
 
 class Submission(BaseModel):
@@ -201,11 +206,15 @@ def _options(task: Task, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _stream(jobs: Jobs, job_id: str, owner: str, after: int) -> Iterator[str]:
     yield f"retry: {_RETRY_MS}\n\n"
+    staying = _STREAMS.acquire(blocking=False)
     try:
-        for event in jobs.follow(job_id, owner, after=after):
+        for event in (jobs.follow if staying else jobs.events)(job_id, owner, after=after):
             yield _sent(event) if event else ": still here\n\n"
     except NotFound:
         yield _sent(EventView(id=after, kind="state", data={"state": "deleted"}))
+    finally:
+        if staying:
+            _STREAMS.release()
 
 
 def _sent(event: EventView) -> str:
