@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from evident_finance.risk_report import pipeline
 from evident_finance.risk_report.schema import Analysis
 

@@ -9,13 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from evident_kernels import build
-
 from evident_core import __version__
 from evident_core.errors import EvidentError
 from evident_core.evidence import Frozen
 from evident_core.services import Vertical, installed
 from evident_core.settings import Settings, load
+from evident_kernels import build
 
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".local/share/fonts")
 CJK_FONTS = ("NotoSansCJK-Regular.*", "NotoSansSC*", "wqy-microhei.ttc", "wqy-zenhei.ttc", "NotoSerifCJK-Regular.*")

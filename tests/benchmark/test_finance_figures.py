@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pikepdf
 import pytest
+
 from annual_reports import make_variant
 from corrupted import corruptions
 from evident_core import sandbox

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page, expect
+
 from evident_core.services import Vertical
 from evident_core.settings import Settings, load
 from evident_core.web.service import create_landing
-from playwright.sync_api import Page, expect
 from specimen_service import specimen
 
 pytestmark = pytest.mark.browser

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flask import Flask
+from playwright.sync_api import expect
+
 from evident_core.settings import Settings, load
 from evident_core.web.frame import Frame
 from evident_core.web.jobs import JobView
 from evident_core.web.server import EmbeddedWorker
-from flask import Flask
-from playwright.sync_api import expect
 from specimen_service import TASK, create
 
 pytestmark = pytest.mark.browser

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+
 from evident_core.errors import Conflict, NotFound
 from evident_core.settings import Settings, load
 from evident_core.web.audit import Audit

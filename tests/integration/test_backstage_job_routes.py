@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from pydantic import BaseModel, ConfigDict
+
 from evident_core.services import Vertical
 from evident_core.settings import Settings, load
 from evident_core.web import job_routes as job_routes_module
@@ -17,9 +21,6 @@ from evident_core.web.job_routes import job_routes
 from evident_core.web.jobs import Task
 from evident_core.web.server import EmbeddedWorker
 from evident_core.web.service import create_service
-from flask import Flask
-from flask.testing import FlaskClient
-from pydantic import BaseModel, ConfigDict
 
 
 class CountOptions(BaseModel):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from evident_core.errors import Conflict, InvalidInput, ModelNotReady, NotFound, TooMany
 from evident_core.settings import Settings, load
 from evident_core.web.job_rows import JobView

@@ -13,15 +13,16 @@ from typing import Any
 
 import pikepdf
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from lxml import html
+from werkzeug.test import TestResponse
+
 from evident_core.settings import Settings, load
 from evident_core.web.frame import Frame
 from evident_core.web.worker import Worker
 from evident_finance.app import create_app
 from evident_finance.desk import samples
-from flask import Flask
-from flask.testing import FlaskClient
-from lxml import html
-from werkzeug.test import TestResponse
 
 HTML = {"Accept": "text/html"}
 JSON = {"Accept": "application/json"}
@@ -306,7 +307,6 @@ def test_a_locked_file_asks_for_its_password_and_continues(
         "../../etc/passwd.pdf",
         "C:\\reports\\2023.pdf",
         "长" * 300 + ".pdf",
-
     ],
 )
 def test_hostile_names_are_text(client: FlaskClient, read: Read, sample_pdf: Path, name: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from annual_reports import Truth, make_variant
 from evident_core.errors import InvalidInput
 from evident_core.evidence import Fact, InputRef, PageBox, Source

@@ -8,6 +8,9 @@ from decimal import Decimal
 import pypdfium2
 import pytest
 from docx import Document
+from lxml import html
+from openpyxl import load_workbook
+
 from evident_core.checks import run_checks
 from evident_core.errors import InvalidInput
 from evident_core.evidence import Status
@@ -15,8 +18,6 @@ from evident_finance.risk_report.export import FORMATS, export
 from evident_finance.risk_report.export.html import to_html, to_pdf
 from evident_finance.risk_report.export.view import View
 from evident_finance.risk_report.schema import Analysis
-from lxml import html
-from openpyxl import load_workbook
 
 
 def folded(text: str) -> str:

@@ -5,8 +5,10 @@ import io
 import resource
 from pathlib import Path
 
-import hostile_pdfs as make
 import pytest
+from PIL import Image
+
+import hostile_pdfs as make
 from evident_core.errors import (
     EvidentError,
     InvalidInput,
@@ -19,7 +21,6 @@ from evident_core.errors import (
     UnsupportedMedia,
 )
 from evident_finance.risk_report.ingest import ingest, page_size, recognition, render_page
-from PIL import Image
 
 REFUSED = {
     "empty": (lambda: b"", InvalidInput, "empty"),

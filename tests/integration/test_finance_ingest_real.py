@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pypdfium2
 import pytest
+
 from evident_finance.risk_report.ingest import ingest
 
 EXPECTED = {

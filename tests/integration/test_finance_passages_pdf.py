@@ -6,14 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from evident_core.evidence import Fact, PageBox, Polarity, Severity, Status
-from evident_finance.risk_report.ingest import Filing, ingest
-from evident_finance.risk_report.perceive.passages import polarity, read_passages, severity
-from evident_finance.risk_report.ingest.typeset import ink
 from reportlab.lib.colors import white
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Paragraph
+
+from evident_core.evidence import Fact, PageBox, Polarity, Severity, Status
+from evident_finance.risk_report.ingest import Filing, ingest
+from evident_finance.risk_report.ingest.typeset import ink
+from evident_finance.risk_report.perceive.passages import polarity, read_passages, severity
 
 Line = tuple[str, str]
 BODY, BOLD, ITALIC = "Helvetica", "Helvetica-Bold", "Helvetica-Oblique"

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+
 from evident_core.errors import InvalidInput, NotFound
 from evident_core.evidence import Correction, PageBox, Status
 from evident_core.progress import Progress

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from annual_reports import FILES, make_report
 from evident_core.progress import silent
 from evident_finance.risk_report.ingest import ingest

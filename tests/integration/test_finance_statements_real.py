@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from annual_reports import make_variant
 from evident_core.evidence import Derived, PageBox, Status
 from evident_finance.risk_report.ingest import ingest

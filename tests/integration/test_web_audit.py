@@ -5,11 +5,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete, select, update
+
 from evident_core.settings import Settings, load
 from evident_core.web.audit import GENESIS, Audit
 from evident_core.web.store import Store
 from evident_core.web.tables import AuditEntry
-from sqlalchemy import delete, select, update
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

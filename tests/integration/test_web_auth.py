@@ -4,15 +4,16 @@ import re
 from pathlib import Path
 
 import pytest
+from flask import Flask
+from sqlalchemy import select
+
 from evident_core.errors import InvalidInput, NotFound
 from evident_core.settings import Settings, load
 from evident_core.web.auth import Keys
 from evident_core.web.frame import Frame
 from evident_core.web.security import is_loopback
 from evident_core.web.tables import ApiKey
-from flask import Flask
 from specimen_service import create
-from sqlalchemy import select
 
 WISH = {"item": "revenue", "value": 1}
 

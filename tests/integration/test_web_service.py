@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Blueprint, Flask
+from flask.testing import FlaskClient
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
 from evident_core import errors
 from evident_core.errors import EvidentError
 from evident_core.services import Vertical, installed
@@ -16,9 +20,6 @@ from evident_core.settings import Settings, load
 from evident_core.web import logs
 from evident_core.web.frame import Frame
 from evident_core.web.service import create_landing
-from flask import Blueprint, Flask
-from flask.testing import FlaskClient
-from openapi_spec_validator import OpenAPIV31SpecValidator
 from specimen_service import create, not_there, specimen
 
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pypdfium2
+
 from evident_core.evidence import Fact, InputRef, PageBox, Source
 
 _TITLES = {

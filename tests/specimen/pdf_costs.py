@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pdfplumber
+
 from evident_core.evidence import Fact
 from evident_core.progress import Progress, silent
 from evident_finance.risk_report.ingest import ingest

@@ -4,6 +4,10 @@ import time
 from enum import StrEnum
 from pathlib import Path
 
+from flask import Blueprint, Flask, render_template, request
+from flask.typing import ResponseReturnValue
+from pydantic import BaseModel, Field
+
 from evident_core.errors import (
     Conflict,
     EvidentError,
@@ -24,9 +28,6 @@ from evident_core.web.openapi import operation
 from evident_core.web.probes import Check
 from evident_core.web.service import create_service
 from evident_core.work import Work
-from flask import Blueprint, Flask, render_template, request
-from flask.typing import ResponseReturnValue
-from pydantic import BaseModel, Field
 
 FOLDER = Path(__file__).parent
 PAGE_SIZES = {"default": (612, 792), "3": (595, 842)}

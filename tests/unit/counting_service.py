@@ -3,13 +3,14 @@
 import sys
 
 import click
+from flask import Flask
+
 from evident_core.services import Vertical
 from evident_core.settings import Settings, load
 from evident_core.web.job_routes import job_routes
 from evident_core.web.jobs import Task
 from evident_core.web.server import serve
 from evident_core.web.service import create_service
-from flask import Flask
 
 TASK = Task("counting", "1", "backstage_functions:count_bytes")
 WORDS = {"en": "Counting", "zh": "计数"}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from evident_core import checks, cli, services
 from evident_core.checks import Check, State
 from evident_core.errors import MissingExtra

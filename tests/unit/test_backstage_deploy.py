@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from evident_core.cli import evident
 from evident_core.settings import MIB, load
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from evident_core import sandbox
 from evident_core.errors import Cancelled, PasswordNeeded, ResourceExceeded
 from evident_core.progress import Progress

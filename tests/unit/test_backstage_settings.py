@@ -5,9 +5,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
+
 from evident_core.errors import InvalidInput
 from evident_core.settings import JobsSettings, Section, load
-from pydantic import SecretStr
 
 ROOT = Path(__file__).parents[2]
 

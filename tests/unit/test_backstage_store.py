@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+
 from evident_core.errors import Conflict, InvalidInput, ModelNotReady, NotFound, TooLarge
 from evident_core.settings import Settings, load
 from evident_core.web.store import Store, result_key
 from evident_core.web.tables import Input, Result, Table
-from sqlalchemy import text
 
 
 @pytest.fixture

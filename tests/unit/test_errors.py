@@ -5,6 +5,7 @@ import pickle
 import re
 
 import pytest
+
 from evident_core import errors
 from evident_core.errors import EvidentError, InvalidInput, MissingExtra, NotFound
 from evident_core.services import Vertical, find, installed

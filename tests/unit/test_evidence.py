@@ -3,6 +3,10 @@
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
 from evident_core.evidence import (
     Claim,
     Correction,
@@ -19,9 +23,6 @@ from evident_core.evidence import (
     Span,
     Status,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import ValidationError
 
 INPUT = InputRef(sha256="0" * 64, name="report.pdf")
 PAGE = Source(input=INPUT, where=PageBox(page=3, bbox=(1, 2, 3, 4), quote="Revenue 12"))

@@ -4,6 +4,7 @@ from datetime import date
 from types import SimpleNamespace
 
 import pytest
+
 from evident_core.errors import NotThisService
 from evident_core.evidence import InputRef, Status
 from evident_finance.risk_report.ingest.cover import cover_facts

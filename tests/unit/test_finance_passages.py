@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+
 from evident_core.evidence import Fact, InputRef, Language, PageBox, Polarity, Severity, Source
 from evident_finance.risk_report.perceive.passages import findings, polarity, risk_factors, schedules, severity, shares
 from evident_finance.risk_report.perceive.passages.prose import Prose, Span, tidy

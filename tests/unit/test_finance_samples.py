@@ -12,6 +12,8 @@ from pathlib import Path
 import pdfplumber
 import pypdfium2
 import pytest
+from fontTools.ttLib import TTFont
+
 from annual_reports import FILES, Truth, make_report, make_variant
 from annual_reports.books import Books, Traits, keep_books
 from annual_reports.exhibits import Exhibits
@@ -21,7 +23,6 @@ from annual_reports.numerals import chinese_year, numeral
 from annual_reports.page import Pen
 from annual_reports.switches import LOOKALIKES, Switches, choose
 from annual_reports.variant import WRITERS
-from fontTools.ttLib import TTFont
 
 SAMPLES = Path(__file__).parents[2] / "sample_data" / "finance"
 SECTORS = ("industrial", "bank", "insurer", "utility")

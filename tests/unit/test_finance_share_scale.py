@@ -4,6 +4,7 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
+
 from evident_finance.risk_report.perceive.items import catalogue
 from evident_finance.risk_report.perceive.lines import GridRow, Printed
 from evident_finance.risk_report.perceive.values import Value, Values, scale_shares

@@ -4,6 +4,7 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
+
 from evident_finance.risk_report.perceive.dates import dates_in, month_days_in
 from evident_finance.risk_report.perceive.items import catalogue, names_an_item
 from evident_finance.risk_report.perceive.labels import key, says_loss_is_minus

@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
 from evident_core.web.i18n import CORE_TEXTS, LANGUAGES, Texts, language
 
 

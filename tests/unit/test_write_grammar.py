@@ -4,6 +4,7 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
+
 from evident_core.errors import InvalidInput
 from evident_core.evidence import Claim, Element, Fact, InputRef, Language, Source
 from evident_core.write import Outline, Phrasebook, plan, realise

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+
 from evident_core.evidence import Language
 from evident_core.write.reading import Moment, fold, read
 from evident_core.write.vocabulary import Vocabulary

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+
 from evident_core.evidence import (
     Claim,
     Element,

@@ -4,6 +4,12 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from flask import Blueprint, Flask, Response, redirect, render_template, request, url_for
+from markupsafe import Markup
+from pydantic import BaseModel, Field
+from werkzeug.datastructures import FileStorage
+from werkzeug.wrappers import Response as AnyResponse
+
 from evident_core import sandbox
 from evident_core.errors import Conflict, EvidentError, InvalidInput, NotFound
 from evident_core.settings import Settings
@@ -13,12 +19,6 @@ from evident_core.web.job_routes import current_jobs, delete_upload, job_routes,
 from evident_core.web.job_rows import JobView
 from evident_core.web.openapi import operation
 from evident_core.web.service import create_service
-from flask import Blueprint, Flask, Response, redirect, render_template, request, url_for
-from markupsafe import Markup
-from pydantic import BaseModel, Field
-from werkzeug.datastructures import FileStorage
-from werkzeug.wrappers import Response as AnyResponse
-
 from evident_finance import vertical
 from evident_finance.desk import (
     TASK,

@@ -5,19 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
+
 from evident_core import sandbox
 from evident_core.cli import host_option, port_option, serve_app, web_arguments
 from evident_core.errors import InvalidInput, NotFound, PasswordNeeded
 from evident_core.evidence import Language
 from evident_core.settings import Settings, load
-from rich.console import Console
-
 from evident_finance import terminal
 from evident_finance.risk_report import pipeline
 from evident_finance.risk_report.assess.ask import ask as answer
-from evident_finance.risk_report.export.compare import compare as put_side_by_side
 from evident_finance.risk_report.evaluate import evaluate as measure
 from evident_finance.risk_report.export import FORMATS, export
+from evident_finance.risk_report.export.compare import compare as put_side_by_side
 from evident_finance.risk_report.export.view import View
 from evident_finance.risk_report.schema import Analysis, Facts
 

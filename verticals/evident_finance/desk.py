@@ -17,7 +17,6 @@ from evident_core.web.job_rows import JobView
 from evident_core.web.jobs import Task
 from evident_core.web.tables import Input
 from evident_core.work import Work
-
 from evident_finance.risk_report import pipeline
 from evident_finance.risk_report.ingest import render_page
 from evident_finance.risk_report.items import Items

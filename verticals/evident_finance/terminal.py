@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 
-from evident_core.evidence import Derived, Fact, Language
-from evident_core.progress import Progress as Step
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from evident_core.evidence import Derived, Fact, Language
+from evident_core.progress import Progress as Step
 from evident_finance.risk_report.assess.ask import Answer
 from evident_finance.risk_report.evaluate import Evaluation
 from evident_finance.risk_report.export.compare import Comparison

@@ -5,8 +5,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from evident_core.evidence import Language
 from markupsafe import Markup
+
+from evident_core.evidence import Language
 
 FILE: Final = Path(__file__).parent / "data" / "texts.toml"
 

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+
 from evident_core.evidence import Element, Fact, InputRef, Source, Status
 
 NOW, BEFORE = "2023-12-31", "2022-12-31"

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
-from evident_core.errors import InvalidInput
-from evident_core.evidence import Derived, Fact, Status
-from evident_finance.risk_report.assess.ask import ask, vocabulary
-from evident_finance.risk_report.assess import catalogue
-from evident_finance.risk_report.schema import Facts
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from evident_core.errors import InvalidInput
+from evident_core.evidence import Derived, Fact, Status
+from evident_finance.risk_report.assess import catalogue
+from evident_finance.risk_report.assess.ask import ask, vocabulary
+from evident_finance.risk_report.schema import Facts
 
 NOW, BEFORE = "2023-12-31", "2022-12-31"
 

@@ -5,14 +5,15 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from evident_core.errors import InvalidInput
 from evident_core.evidence import Fact
 from evident_finance.risk_report.assess import catalogue
 from evident_finance.risk_report.assess.formula import Missing, MixedUnits, Refused, evaluate, names, parse
 from evident_finance.risk_report.assess.ledger import Ledger
 from evident_finance.risk_report.schema import Facts
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 NOW, BEFORE = "2023-12-31", "2022-12-31"
 Make = Callable[..., list[Fact]]

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 
 import pytest
+
 from evident_core.evidence import Derived, Fact, Status
-from evident_finance.risk_report.assess.ask import ask
 from evident_finance.risk_report.assess import assess, catalogue
+from evident_finance.risk_report.assess.ask import ask
 from evident_finance.risk_report.schema import Facts
 
 NOW, BEFORE = "2023-12-31", "2022-12-31"

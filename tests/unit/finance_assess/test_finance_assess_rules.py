@@ -4,12 +4,13 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from evident_core.evidence import Claim, Correction, Derived, Fact, Polarity, Severity, Source, Status
 from evident_finance.risk_report.assess import assess, catalogue
 from evident_finance.risk_report.assess.formula import names
 from evident_finance.risk_report.schema import Assessment
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 NOW, BEFORE = "2023-12-31", "2022-12-31"
 Make = Callable[..., list[Fact]]

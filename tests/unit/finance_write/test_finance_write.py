@@ -8,6 +8,9 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from evident_core.evidence import Claim, Fact, Polarity, Report, Sentence
 from evident_core.write import verify, verify_sentence
 from evident_core.write.phrasebook import literals, slots
@@ -17,8 +20,6 @@ from evident_finance.risk_report import write as writer
 from evident_finance.risk_report.assess import assess
 from evident_finance.risk_report.schema import Assessment
 from evident_finance.risk_report.write import outlines, phrasebook, vocabulary, write
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from written_company import INPUT, company_facts, number_fact, text_fact
 
 RULES = tomllib.loads((files("evident_finance.risk_report") / "data" / "rules.toml").read_text("utf-8"))

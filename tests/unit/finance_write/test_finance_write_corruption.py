@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from corrupted import corruptions
 from evident_core.errors import Unverified
 from evident_core.evidence import Fact, Report

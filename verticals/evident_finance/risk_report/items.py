@@ -6,7 +6,6 @@ from importlib.resources import files
 from typing import Any
 
 from evident_core.evidence import Language
-
 from evident_finance.risk_report.schema import StatementKind
 
 

@@ -6,7 +6,6 @@ import evident_core
 from evident_core.errors import InvalidInput, NotFound
 from evident_core.evidence import Correction, Fact, InputRef, Language, Source, Status
 from evident_core.progress import OnProgress, Progress, silent
-
 from evident_finance.risk_report.assess import assess
 from evident_finance.risk_report.ingest import ingest
 from evident_finance.risk_report.perceive import perceive

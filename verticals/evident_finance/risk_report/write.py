@@ -14,7 +14,6 @@ from evident_core.write.phrasebook import Label, literals
 from evident_core.write.quantities import year
 from evident_core.write.reading import lexicon
 from evident_core.write.vocabulary import LANGUAGES
-
 from evident_finance.risk_report.schema import Assessment
 
 _TABLES = ("items", "ratios", "scores")

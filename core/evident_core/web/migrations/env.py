@@ -1,6 +1,7 @@
 """Run by Alembic inside the store's own connection and transaction."""
 
 from alembic import context
+
 from evident_core.web.tables import Table
 
 context.configure(

@@ -6,7 +6,6 @@ Everything is computed anew from the facts on each call, in milliseconds: a corr
 from collections.abc import Iterable
 
 from evident_core.evidence import Claim, Derived, Fact
-
 from evident_finance.risk_report.assess import catalogue
 from evident_finance.risk_report.assess.ledger import Ledger
 from evident_finance.risk_report.assess.matrix import matrix

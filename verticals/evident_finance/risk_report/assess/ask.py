@@ -14,7 +14,6 @@ from functools import cache
 
 from evident_core.errors import InvalidInput
 from evident_core.evidence import Derived, Fact, Frozen, Source, Status
-
 from evident_finance.risk_report.assess import catalogue
 from evident_finance.risk_report.assess.formula import FUNCTIONS, PURE, CannotCompute, evaluate
 from evident_finance.risk_report.assess.ledger import Ledger

@@ -5,8 +5,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from evident_core.evidence import Frozen, Language, Polarity, Severity
 from pydantic import Field
+
+from evident_core.evidence import Frozen, Language, Polarity, Severity
 
 DATA = Path(__file__).parent.parent / "data"
 Label = dict[Language, str]

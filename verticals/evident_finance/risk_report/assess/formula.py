@@ -24,10 +24,11 @@ from decimal import Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 from functools import lru_cache
 from typing import Protocol
 
-from evident_core.errors import InvalidInput
-from evident_core.evidence import Fact
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
+
+from evident_core.errors import InvalidInput
+from evident_core.evidence import Fact
 
 PURE = "1"
 RATIO_UNITS = {PURE: Decimal(1), "%": Decimal("0.01"), "d": Decimal(1)}

@@ -5,7 +5,6 @@ from decimal import Context, Decimal
 
 from evident_core.errors import InvalidInput
 from evident_core.evidence import Derived, Fact, Source, Status
-
 from evident_finance.risk_report.assess import catalogue
 from evident_finance.risk_report.assess.catalogue import AltmanModel, Form, Measure
 from evident_finance.risk_report.assess.formula import (

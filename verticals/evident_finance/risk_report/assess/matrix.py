@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from evident_core.evidence import Claim, Derived, Fact, Severity, Source, Status
-
 from evident_finance.risk_report.assess import catalogue
 from evident_finance.risk_report.assess.rules import GRAVITY, Finding
 from evident_finance.risk_report.schema import Facts

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from evident_core.evidence import Claim, Correction, Fact, Polarity, Severity, Status
-
 from evident_finance.risk_report.assess import catalogue
 from evident_finance.risk_report.assess.catalogue import Rule, Trend
 from evident_finance.risk_report.assess.formula import PURE, RATIO_UNITS, CannotCompute, Missing, Refused, evaluate

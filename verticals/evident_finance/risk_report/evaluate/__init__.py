@@ -7,7 +7,6 @@ from evident_core.errors import EvidentError, InvalidInput
 from evident_core.evidence import Frozen
 from evident_core.progress import OnProgress, Progress, silent
 from evident_core.settings import SandboxSettings
-
 from evident_finance.risk_report.evaluate.gold import GoldItem, match_files, read_gold
 from evident_finance.risk_report.evaluate.measurement import Measured, measure
 from evident_finance.risk_report.evaluate.tally import Miss, Tally

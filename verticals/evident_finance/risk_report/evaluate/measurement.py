@@ -9,7 +9,6 @@ from pathlib import Path
 from evident_core.evidence import Fact, Frozen, PageBox, Report
 from evident_core.write import verify
 from evident_core.write.vocabulary import LANGUAGES
-
 from evident_finance.risk_report.ingest import Filing, ingest
 from evident_finance.risk_report.perceive import perceive
 from evident_finance.risk_report.pipeline import conclude

@@ -9,7 +9,6 @@ from datetime import date
 from decimal import Decimal
 
 from evident_core.evidence import Fact, Frozen, Status
-
 from evident_finance.risk_report.evaluate.gold import GoldItem
 from evident_finance.risk_report.evaluate.measurement import Measured, place_of
 from evident_finance.risk_report.items import Items

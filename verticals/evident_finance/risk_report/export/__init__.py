@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from evident_core.errors import InvalidInput
-
 from evident_finance.risk_report.export.docx import to_docx
 from evident_finance.risk_report.export.facts_json import to_json
 from evident_finance.risk_report.export.html import to_html, to_pdf

@@ -9,7 +9,6 @@ from decimal import Decimal
 from xml.etree import ElementTree as ET
 
 from evident_core.evidence import Fact, Language
-
 from evident_finance.risk_report.export.places import Places
 from evident_finance.risk_report.items import Items
 from evident_finance.risk_report.schema import Analysis, Facts

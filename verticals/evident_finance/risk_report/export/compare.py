@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from evident_core.errors import InvalidInput
 from evident_core.evidence import Fact, Frozen
-
 from evident_finance.risk_report.export.view import View
 from evident_finance.risk_report.schema import Analysis
 

@@ -7,8 +7,8 @@ from docx import Document
 from docx.document import Document as DocumentType
 from docx.oxml.ns import qn
 from docx.shared import Cm, Pt, RGBColor
-from evident_core.evidence import Language
 
+from evident_core.evidence import Language
 from evident_finance.risk_report.export.view import Line, View
 from evident_finance.risk_report.schema import Analysis
 from evident_finance.texts import text

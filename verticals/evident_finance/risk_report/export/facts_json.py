@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any
 
 from evident_core.evidence import Fact, PageBox
-
 from evident_finance.risk_report.items import Items
 from evident_finance.risk_report.schema import Analysis
 

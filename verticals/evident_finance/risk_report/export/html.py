@@ -5,11 +5,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, Literal
 
-from evident_core.errors import MissingExtra, ModelNotReady
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from lxml import html
 from markupsafe import Markup
 
+from evident_core.errors import MissingExtra, ModelNotReady
 from evident_finance.risk_report.export.view import View
 from evident_finance.risk_report.schema import Analysis
 from evident_finance.texts import both

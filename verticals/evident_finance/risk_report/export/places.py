@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from evident_core.evidence import Correction, Derived, Fact, PageBox, Status
-
 from evident_finance.risk_report.schema import Analysis
 
 

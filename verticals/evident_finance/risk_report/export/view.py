@@ -8,7 +8,6 @@ from itertools import groupby
 from typing import Final
 
 from evident_core.evidence import Claim, Derived, Fact, Language, PageBox, Section, Sentence, Severity, Status
-
 from evident_finance.risk_report.export.charts import charts, short
 from evident_finance.risk_report.export.places import Places, shown_value
 from evident_finance.risk_report.items import Items

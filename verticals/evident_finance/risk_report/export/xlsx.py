@@ -8,8 +8,6 @@ import io
 from collections.abc import Callable
 from decimal import Decimal
 
-from evident_core.errors import InvalidInput
-from evident_core.evidence import Fact, Language
 from lark import Token, Tree
 from openpyxl import Workbook
 from openpyxl.cell import Cell
@@ -17,6 +15,8 @@ from openpyxl.styles import Alignment, Font, PatternFill
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
+from evident_core.errors import InvalidInput
+from evident_core.evidence import Fact, Language
 from evident_finance.risk_report.assess.formula import parse
 from evident_finance.risk_report.export.places import Places
 from evident_finance.risk_report.items import Items

@@ -3,7 +3,6 @@
 import hashlib
 
 from evident_core.evidence import InputRef
-
 from evident_finance.risk_report.ingest.cover import cover_facts
 from evident_finance.risk_report.ingest.filing import Filing
 from evident_finance.risk_report.ingest.kind import check_kind

@@ -11,7 +11,6 @@ from datetime import date
 from decimal import Decimal
 
 from evident_core.evidence import Fact, PageBox, Source, Status
-
 from evident_finance.risk_report.ingest.dates import dates, spoken_year
 from evident_finance.risk_report.ingest.filing import Filing
 from evident_finance.risk_report.ingest.parties import FRONT_PAGES, Found, auditor, company

@@ -7,14 +7,13 @@ from typing import Self
 
 from evident_core.errors import NotFound
 from evident_core.evidence import BBox, Fact, InputRef, Language
-
 from evident_finance.risk_report.ingest import typeset
 from evident_finance.risk_report.ingest.opening import Opened
 from evident_finance.risk_report.ingest.page import Page, locate
 from evident_finance.risk_report.ingest.rendering import PDFIUM, picture
 from evident_finance.risk_report.ingest.triage import Triage, language_of
-from evident_finance.risk_report.schema import PageWords
 from evident_finance.risk_report.ingest.typeset import Run
+from evident_finance.risk_report.schema import PageWords
 
 _KEPT_PAGES = 64
 

@@ -1,7 +1,6 @@
 """Whether a document is an annual report. When unsure it is read: only what names itself otherwise is refused."""
 
 from evident_core.errors import NotThisService
-
 from evident_finance.risk_report.ingest.triage import Triage
 from evident_finance.risk_report.ingest.vocabulary import Term, vocabulary
 

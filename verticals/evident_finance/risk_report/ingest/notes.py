@@ -1,7 +1,6 @@
 """What a reader should know of the file, as facts ``note.<key>``: each points into the file or at a page."""
 
 from evident_core.evidence import Element, Fact, PageBox, Source
-
 from evident_finance.risk_report.ingest.filing import Filing
 from evident_finance.risk_report.ingest.limits import MAX_HIDDEN_NOTES
 from evident_finance.risk_report.ingest.opening import Opened

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import pikepdf
 import pypdfium2
-from evident_core.errors import InvalidInput, PasswordNeeded, TooLarge, UnsupportedMedia
 from pypdfium2 import raw
 
+from evident_core.errors import InvalidInput, PasswordNeeded, TooLarge, UnsupportedMedia
 from evident_finance.risk_report.ingest.active import Remark, active_content
 from evident_finance.risk_report.ingest.limits import MAX_FILE_BYTES, MAX_PAGE_POINTS, MAX_PAGES, MIB
 from evident_finance.risk_report.ingest.streams import check_streams

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pypdfium2
-from evident_core.errors import MissingExtra
 
+from evident_core.errors import MissingExtra
 from evident_finance.risk_report.ingest.limits import MAX_OCR_PAGES
 from evident_finance.risk_report.ingest.rendering import turn_upright
 from evident_finance.risk_report.ingest.shown import Shown

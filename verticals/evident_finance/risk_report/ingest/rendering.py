@@ -5,9 +5,9 @@ import threading
 from math import hypot, sqrt
 
 import pypdfium2
-from evident_core.errors import InvalidInput, NotFound, PasswordNeeded
 from pypdfium2 import raw
 
+from evident_core.errors import InvalidInput, NotFound, PasswordNeeded
 from evident_finance.risk_report.ingest.limits import MAX_RENDER_PIXELS
 from evident_finance.risk_report.ingest.shown import Shown
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pypdfium2
-from evident_core.evidence import BBox
 from pypdfium2 import raw
 
+from evident_core.evidence import BBox
 from evident_finance.risk_report.ingest.shown import IDENTITY, Box, Matrix, Shown, moved, times
 from evident_finance.risk_report.schema import Rule
 

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import pypdfium2
+
 from evident_core.evidence import BBox
 
 Box = tuple[float, float, float, float]

@@ -5,7 +5,6 @@ import zlib
 from collections.abc import Iterator
 
 from evident_core.errors import ResourceExceeded
-
 from evident_finance.risk_report.ingest.limits import (
     MAX_PICTURE_BYTES,
     MAX_STREAM_BYTES,

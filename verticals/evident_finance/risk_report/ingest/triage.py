@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import pypdfium2
-from evident_core.evidence import Language
 
+from evident_core.evidence import Language
 from evident_finance.risk_report.ingest.page import HiddenText, Page
 
 _LEAST_TEXT = 20

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import pypdfium2
-from evident_core.evidence import BBox
 from pypdfium2 import raw
+
+from evident_core.evidence import BBox
 
 _BOLD = re.compile(r"bold|black|heavy|demi|[-,]bd|[-_]b$|黑体|heiti|simhei", re.IGNORECASE)
 _ITALIC = re.compile(r"ital|obli|[-_]it?$", re.IGNORECASE)

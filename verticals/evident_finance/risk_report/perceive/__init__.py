@@ -1,7 +1,6 @@
 """What a filing says: the three statements as facts, and passages of its text."""
 
 from evident_core.progress import OnProgress, Progress, silent
-
 from evident_finance.risk_report.ingest import Filing
 from evident_finance.risk_report.perceive.passages import read_passages
 from evident_finance.risk_report.perceive.statements import read_statements

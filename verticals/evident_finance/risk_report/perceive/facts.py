@@ -4,7 +4,6 @@ from datetime import date
 from decimal import Decimal
 
 from evident_core.evidence import Derived, Fact, PageBox, Source, Status
-
 from evident_finance.risk_report.ingest import Filing
 from evident_finance.risk_report.perceive.identities import Check, derive, identities
 from evident_finance.risk_report.perceive.items import Item, catalogue

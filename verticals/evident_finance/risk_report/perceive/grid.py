@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from evident_core.evidence import BBox
-
 from evident_finance.risk_report.perceive.lines import NOTE_MARK, GridRow, Line, Printed, hull
 from evident_finance.risk_report.perceive.numbers import CURRENCY, is_dash, parse_number, plain
 from evident_finance.risk_report.perceive.wraps import joined

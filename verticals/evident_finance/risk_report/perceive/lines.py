@@ -8,7 +8,6 @@ from functools import cached_property
 from itertools import pairwise
 
 from evident_core.evidence import BBox
-
 from evident_finance.risk_report.perceive.numbers import parse_number, plain
 from evident_finance.risk_report.schema import PageWords, Word
 

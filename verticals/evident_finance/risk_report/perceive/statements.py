@@ -5,7 +5,6 @@ from datetime import date
 from decimal import Decimal
 
 from evident_core.evidence import Fact
-
 from evident_finance.risk_report.ingest import Filing
 from evident_finance.risk_report.perceive.choose import Chosen, choose
 from evident_finance.risk_report.perceive.dates import dates_in

@@ -36,7 +36,6 @@ more.
 import re
 
 from evident_core.evidence import Fact, Polarity, Severity, Status
-
 from evident_finance.risk_report.ingest import Filing
 from evident_finance.risk_report.perceive.passages import audit, findings, risk_factors, schedules, segments, shares
 from evident_finance.risk_report.perceive.passages.cite import cite

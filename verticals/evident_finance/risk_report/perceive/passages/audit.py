@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 
 from evident_core.evidence import Polarity
-
 from evident_finance.risk_report.ingest import Filing
 from evident_finance.risk_report.perceive.passages.cite import Draft
 from evident_finance.risk_report.perceive.passages.headings import headings

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from evident_core.evidence import BBox, Fact, PageBox, Source
-
 from evident_finance.risk_report.ingest import Filing
+from evident_finance.risk_report.ingest.typeset import ink
 from evident_finance.risk_report.perceive.passages.prose import Prose, Span
 from evident_finance.risk_report.schema import PageWords
-from evident_finance.risk_report.ingest.typeset import ink
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from evident_core.evidence import Language, Polarity
-
 from evident_finance.risk_report.perceive.passages.cite import Draft
 from evident_finance.risk_report.perceive.passages.prose import Prose, Span, tidy
 from evident_finance.risk_report.perceive.passages.topics import Topic, vocabulary

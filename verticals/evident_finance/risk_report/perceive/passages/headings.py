@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from evident_finance.risk_report.ingest import Filing
-from evident_finance.risk_report.perceive.passages.prose import Prose, Span
 from evident_finance.risk_report.ingest.typeset import Run, ink, sounding
+from evident_finance.risk_report.perceive.passages.prose import Prose, Span
 
 _PAGES = 45
 _BULLETS = "*•●▪■§-–—· "

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from evident_core.evidence import Language
-
 from evident_finance.risk_report.perceive.passages.topics import folding
 
 _CJK = "\u3000-\u303f\u3400-\u9fff\uff00-\uffef"

@@ -5,7 +5,6 @@ from collections import Counter
 from dataclasses import dataclass
 
 from evident_core.evidence import Derived, Fact, Polarity, Severity, Source, Status
-
 from evident_finance.risk_report.ingest import Filing
 from evident_finance.risk_report.perceive.passages.cite import Draft
 from evident_finance.risk_report.perceive.passages.headings import Heading, headings

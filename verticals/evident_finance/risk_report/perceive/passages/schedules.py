@@ -8,7 +8,6 @@ from datetime import date
 from decimal import Decimal
 
 from evident_core.evidence import Fact, Polarity
-
 from evident_finance.risk_report.perceive.passages.cite import Draft
 from evident_finance.risk_report.perceive.passages.findings import candidates
 from evident_finance.risk_report.perceive.passages.prose import Prose, Span

@@ -4,7 +4,6 @@ import re
 from decimal import Decimal
 
 from evident_core.evidence import Polarity
-
 from evident_finance.risk_report.perceive.passages.cite import Draft
 from evident_finance.risk_report.perceive.passages.findings import find
 from evident_finance.risk_report.perceive.passages.prose import Prose, Span

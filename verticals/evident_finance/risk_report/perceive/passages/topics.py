@@ -5,8 +5,9 @@ import tomllib
 from functools import cache
 from importlib.resources import files
 
-from evident_core.evidence import Frozen, Language, Polarity, Severity
 from pydantic import Field, field_validator
+
+from evident_core.evidence import Frozen, Language, Polarity, Severity
 
 Pattern = re.Pattern[str]
 
