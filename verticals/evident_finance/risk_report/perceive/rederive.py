@@ -1,4 +1,4 @@
-"""What follows from the presented values, again: once a person corrected one, derived items and checks are made anew."""
+"""What follows from the presented values, again: once a person corrects one, derived items and checks are made anew."""
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
