@@ -13,7 +13,7 @@ STEPS = (
     ("mypy",),
     ("lint-imports",),
     ("coverage", "erase"),
-    ("coverage", "run", "-m", "pytest", "-q"),
+    ("coverage", "run", "-m", "pytest", "-q", "-m", "not benchmark"),  # figures: pytest -m benchmark -s
     ("coverage", "combine", "-q"),
     ("coverage", "report", "--fail-under=90", "--skip-covered"),
 )
