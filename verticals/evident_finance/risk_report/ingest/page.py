@@ -92,13 +92,13 @@ class Page:
         self._text.close()
         self.pdfium.close()
 
-    @property
+    @cached_property
     def text(self) -> str:
         """All that the page prints, in its own order, without what it hides or prints twice in a place."""
         if self.is_doubled:
             return _clean(_set_in_lines(self.chars()))
         if self.layer.hidden:
-            return _clean("".join(char for char, style, _ in self._characters() if style is None or not style.hidden))
+            return _clean("".join(char for char, style, _ in self._drawn if style is None or not style.hidden))
         if self._twins:
             return _clean("".join(char * (1 + (index in self._twins)) for char, index in self._letters()))
         return self._plain
@@ -122,7 +122,7 @@ class Page:
         if not self.layer.hidden:
             return []
         runs: list[tuple[str, str, list[BBox]]] = []
-        for char, style, box in self._characters():
+        for char, style, box in self._drawn:
             if style is None or box is None:
                 if runs and runs[-1][0]:
                     runs[-1] = (runs[-1][0], runs[-1][1] + char, runs[-1][2])
@@ -178,6 +178,10 @@ class Page:
             rules=rules(self.pdfium, self.shown),
             recognised=self.layer.scan,
         )
+
+    @cached_property
+    def _drawn(self) -> list[tuple[str, _Style | None, BBox | None]]:
+        return list(self._characters())
 
     def _characters(self) -> Iterator[tuple[str, _Style | None, BBox | None]]:
         """Every character in the page's own order; without style and box those that pdfium adds (spaces, line ends)."""
