@@ -52,6 +52,10 @@ class Items:
         """What a risk of the matrix is called."""
         return str(self._risks[name][language])
 
+    def statement(self, name: str) -> str:
+        """The primary statement on which an item stands."""
+        return str(self._items[name]["statement"])
+
     def is_count(self, name: str) -> bool:
         """Whether the item counts shares, and is not an amount of money."""
         return bool(self._items.get(name, {}).get("measure") == "shares")

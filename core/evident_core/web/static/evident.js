@@ -306,7 +306,8 @@ export function viewer(figure) {
     const page = ahead.shift();
     if (page) Object.assign(new Image(), { onload: fetchNext, src: address(page) });
   };
-  image.addEventListener("load", fetchNext, { once: true });
+  if (document.readyState === "complete") fetchNext();
+  else addEventListener("load", fetchNext, { once: true });
   return { go };
 }
 

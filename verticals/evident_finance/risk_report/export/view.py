@@ -304,9 +304,12 @@ class View:
         return fact.id if fact is not None and fact.value is not None else None
 
     def absent(self) -> tuple[Fact, ...]:
-        """The canonical items that the filing does not present, and for which nothing could be derived."""
+        """The canonical items that the statements found do not present, and for which nothing could be derived."""
+        unread = {c.facts["statement"].partition(".")[2] for c in self._claims.values() if "statement" in c.facts}
         absent = (fact for fact in self.analysis.reading.facts if fact.status is Status.NOT_PRESENTED)
-        return tuple(fact for fact in absent if fact.name in self.items.names)
+        return tuple(
+            fact for fact in absent if fact.name in self.items.names and self.items.statement(fact.name) not in unread
+        )
 
     def cited(self) -> tuple[Fact, ...]:
         """Every fact with a box on a page, in the order of the pages: the list of sources of a printed report."""
