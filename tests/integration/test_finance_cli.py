@@ -10,8 +10,8 @@ import pytest
 EVIDENT = Path(sys.executable).with_name("evident")
 
 
-def run(*arguments: object, data: Path) -> "subprocess.CompletedProcess[str]":
-    environment = {"PATH": "/usr/bin:/bin", "XDG_DATA_HOME": str(data), "HOME": str(data), "COLUMNS": "160"}
+def run(*arguments: object, data: Path, columns: int = 160) -> "subprocess.CompletedProcess[str]":
+    environment = {"PATH": "/usr/bin:/bin", "XDG_DATA_HOME": str(data), "HOME": str(data), "COLUMNS": str(columns)}
     command = [str(EVIDENT), "finance", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=data, env=environment)
 
@@ -27,6 +27,17 @@ def test_report_prints_figures_with_pages_and_writes_files(sample_pdf: Path, tmp
     assert (tmp_path / "out.html").read_bytes().startswith(b"<!doctype html>")
     assert (tmp_path / "out.xlsx").read_bytes().startswith(b"PK")
     assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_a_narrow_terminal_shows_every_digit_and_every_word(sample_pdf: Path, tmp_path: Path) -> None:
+    done = run("report", sample_pdf, data=tmp_path, columns=80)
+    assert done.returncode == 0, done.stderr
+    assert "USD, " in done.stdout
+    figures = [line for line in done.stdout.splitlines() if "│" in line]
+    assert len(figures) > 60
+    assert not [line for line in figures if "…" in line]
+    chinese = [line for line in done.stdout.splitlines() if "本报告的分析对象为" in line]
+    assert len(chinese) == 1
 
 
 def test_ask_answers_with_formula_and_pages(sample_pdf: Path, tmp_path: Path) -> None:

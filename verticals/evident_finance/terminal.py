@@ -1,5 +1,6 @@
 """A report, a comparison and an evaluation in a terminal."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -21,6 +22,7 @@ from evident_finance.risk_report.items import Items
 from evident_finance.texts import text
 
 COLOURS = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "default", "none": "default"}
+SCALES = {1: "", 1_000: ", thousands", 1_000_000: ", millions", 1_000_000_000: ", billions"}
 STAGES = {
     "ingest": ("Opening the file", "打开文件"),
     "perceive": ("Finding the facts", "提取事实"),
@@ -74,7 +76,7 @@ def _print_lines(console: Console, view: View, key: str, languages: tuple[Langua
     section = next(s for s in view.analysis.report.sections if s.key == key)
     table = Table.grid(padding=(0, 2), expand=True)
     for _ in languages:
-        table.add_column(ratio=1)
+        table.add_column(ratio=1, overflow="fold")  # Chinese has no spaces to break a line at
     table.add_column(justify="right", style="dim", no_wrap=True)
     for line in view.lines(section):
         pages = sorted({page for fact in line.fact_ids for page in view.cite(fact).pages})
@@ -88,27 +90,41 @@ def _print_lines(console: Console, view: View, key: str, languages: tuple[Langua
 
 
 def _figures(view: View, languages: tuple[Language, ...]) -> Table:
-    table = Table(title=None, show_edge=False, header_style="bold")
-    table.add_column(" ".join(text("report.item", language) for language in languages))
+    """The items in the order of the statements, in the unit in which the filing prints most of them."""
+    names = {fact.name for fact in view.facts.all}
+    money = [fact for fact in view.facts.all if fact.name in view.items.names and fact.unit and len(fact.unit) == 3]
+    scale = Counter(fact.scale for fact in money).most_common(1)[0][0] if money else 1
+    unit = f"{money[0].unit}{SCALES.get(scale, f' x {scale:,}')}" if money else ""
+    table = Table(title=unit or None, title_justify="left", show_edge=False, header_style="bold")
+    table.add_column(" ".join(text("report.item", language) for language in languages), overflow="fold")
     for period in view.periods:
-        table.add_column(period, justify="right")
+        table.add_column(period, justify="right", no_wrap=True)
     table.add_column(" ".join(text("report.page", language) for language in languages), justify="right", style="dim")
-    for name in dict.fromkeys(fact.name for fact in view.facts.all if fact.name in view.items.names):
-        facts = [view.facts.get(name, period) for period in view.periods]
+    for name in view.items.names:
+        facts = [view.facts.get(name, period) for period in view.periods] if name in names else []
         if facts and facts[0] is not None and facts[0].value is not None:
             label = " ".join(view.items.label(name, language) for language in languages)
             pages = view.cite(facts[0].id).pages
             mark = {"derived": " ƒ"}.get(facts[0].status, "")
-            table.add_row(f"{label}{mark}", *(_cell(fact) for fact in facts), ", ".join(map(str, pages[:3])))
+            table.add_row(f"{label}{mark}", *(_cell(fact, scale) for fact in facts), ", ".join(map(str, pages[:3])))
     return table
 
 
-def _cell(fact: Fact | None) -> Text:
+def _cell(fact: Fact | None, scale: int | None = None) -> Text:
+    """A value; with ``scale`` divided by it, unless the filing prints the item in full (per share)."""
     if fact is None or fact.value is None:
         return Text("—", style="dim")
     negative = isinstance(fact.value, Decimal) and fact.value < 0
     uncertain = fact.confidence < 0.5
-    return Text(shown_value(fact) + (" ?" if uncertain else ""), style="red" if negative else "")
+    shown = shown_value(fact) if scale is None or not isinstance(fact.value, Decimal) else _scaled(fact, scale)
+    return Text(shown + (" ?" if uncertain else ""), style="red" if negative else "")
+
+
+def _scaled(fact: Fact, scale: int) -> str:
+    if fact.scale == 1 and abs(fact.number) < 10_000:
+        return f"{fact.number:,.2f}"
+    number = fact.number / scale
+    return f"{number:,.{min(2, max(0, -int(number.normalize().as_tuple().exponent)))}f}"
 
 
 def print_comparison(console: Console, comparison: Comparison, language: Language) -> None:
