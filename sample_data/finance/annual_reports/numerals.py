@@ -19,6 +19,7 @@ def numeral(
             "trailing": f"{digits}-",
             "unicode": f"−{digits}",
             "full_width": f"－{digits}",
+            "red": digits,
         }[negative]
     return digits.translate(_FULL_WIDTH) if full_width else digits
 

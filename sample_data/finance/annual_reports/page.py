@@ -97,9 +97,16 @@ class Pen:
         return float(sum(pdfmetrics.stringWidth(run, face, size) for run, face in self._runs(text, bold)))
 
     def text(
-        self, x: float, text: str, size: float, *, bold: bool = False, rise: float = 0.0, y: float | None = None
-    ) -> BBox:
+        self, x: float, text: str, size: float, *, bold: bool = False, rise: float = 0.0, y: float | None = None,
+        red: bool = False,
+    ) -> BBox:  # fmt: skip
         """Write from x on; gives the box of the words."""
+        if red:
+            self.canvas.saveState()
+            self.canvas.setFillColorRGB(0.8, 0, 0)
+            box = self.text(x, text, size, bold=bold, rise=rise, y=y)
+            self.canvas.restoreState()
+            return box
         y = (self.y if y is None else y) + rise
         width = 0.0
         for run, face in self._runs(text, bold):
@@ -112,10 +119,12 @@ class Pen:
             width += pdfmetrics.stringWidth(run, face, size)
         return (x, self.height - y - 0.78 * size, x + width, self.height - y + 0.22 * size)
 
-    def right(self, x: float, text: str, size: float, *, bold: bool = False, y: float | None = None) -> BBox:
+    def right(
+        self, x: float, text: str, size: float, *, bold: bool = False, y: float | None = None, red: bool = False
+    ) -> BBox:
         """Write up to x; a closing parenthesis hangs out, as in set tables."""
         hang = self.measure(text[-1], size, bold) if text[-1:] in (")", "）") else 0.0
-        return self.text(x - self.measure(text, size, bold) + hang, text, size, bold=bold, y=y)
+        return self.text(x - self.measure(text, size, bold) + hang, text, size, bold=bold, y=y, red=red)
 
     def centre(self, x: float, text: str, size: float, *, bold: bool = False, y: float | None = None) -> BBox:
         """Write around x."""

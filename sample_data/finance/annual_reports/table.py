@@ -222,7 +222,7 @@ def _row(
         signed = {"own_column": line.role in ("total", "per_share") or first_amounts, "first_row": first_amounts}
         if sign and signed.get(switches.currency_sign, False) and line.role != "shares":
             pen.text(edge - frame.column_width + size * 0.9, sign, size, bold=bold, y=y)
-        box = pen.right(edge, text, size, bold=bold, y=y)
+        box = pen.right(edge, text, size, bold=bold, y=y, red=switches.negative == "red" and value < 0)
         if switches.footnotes and column == 0 and line.role == "line" and len(line.label) % 11 == 3:
             pen.text(box[2] + 0.8, "(2)", size * 0.55, y=y, rise=size * 0.38)
         placed.append(Placed(line, column, Place(pen.page, _round(box), text, line.label)))
