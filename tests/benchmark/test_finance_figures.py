@@ -19,6 +19,7 @@ from evident_core import sandbox
 from evident_core.evidence import InputRef
 from evident_core.settings import SandboxSettings
 from evident_core.write import verify, verify_sentence
+from evident_finance import vertical
 from evident_finance.risk_report.assess import assess
 from evident_finance.risk_report.evaluate import Measured, evaluate
 from evident_finance.risk_report.evaluate.gold import match_files, read_gold
@@ -45,6 +46,12 @@ def say(capsys: pytest.CaptureFixture[str]) -> Say:
             print(f"\n  {text}", end="")  # noqa: T201
 
     return line
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _as_a_worker_begins() -> None:
+    """Modules and tables are loaded once, before the first file, as a worker has them."""
+    sandbox.preload(("pdf_costs", *vertical.preload))
 
 
 def cost(function: Callable[[Path], Cost], path: Path) -> Cost:

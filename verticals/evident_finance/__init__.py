@@ -12,5 +12,5 @@ vertical = Vertical(
     app="evident_finance.app:create_app",
     cli="evident_finance.cli:finance",
     requires=("pdfplumber", "pypdfium2", "pikepdf", "openpyxl", "docx", "weasyprint", "lark"),
-    preload=("evident_finance.desk",),
+    preload=("evident_finance.desk", "evident_finance.risk_report.tables"),
 )

@@ -82,7 +82,7 @@ def evaluate(folder: Path, on_progress: OnProgress = silent, limits: SandboxSett
         raise InvalidInput(
             f"{folder} has no PDF of which gold.jsonl speaks; put the reports beside it.", folder=str(folder)
         )
-    sandbox.preload([__name__])
+    sandbox.preload([__name__, "evident_finance.risk_report.tables"])
     tally, read = Tally(), list[Measured]()
     for done, (doc, file) in enumerate(sorted(files.items())):
         on_progress(Progress(stage="perceive", done=done, total=len(files)))
