@@ -8,10 +8,10 @@ from math import hypot
 from typing import Any, NamedTuple, Self
 
 import pypdfium2
-from evident_core.evidence import BBox
 from pdfplumber.utils.text import extract_words
 from pypdfium2 import raw
 
+from evident_core.evidence import BBox
 from evident_finance.risk_report.ingest.hidden import address, fast, layer
 from evident_finance.risk_report.ingest.rendering import turn_upright
 from evident_finance.risk_report.ingest.rules import rules
