@@ -21,6 +21,12 @@ from evident_core.write.quantities import calendar, quantity, year
 LONGEST_QUOTE: Mapping[Language, int] = {"en": 240, "zh": 110}
 _AND: Mapping[Language, tuple[str, str]] = {"en": (", ", " and "), "zh": ("、", "和")}
 _WHEN: Mapping[Language, tuple[str, str]] = {"en": ("in {}", "at the end of {}"), "zh": ("{}", "{}末")}
+_WHEN_DATED: Mapping[Language, tuple[str, str]] = {
+    "en": ("in the year to {}", "at {}"),
+    "zh": ("截至{}的年度", "{}"),
+}
+_AMBIGUOUS = range(1, 5)
+"""Months in which a fiscal year ends that some call by the calendar year before."""
 _THEN: Mapping[Language, tuple[str, str]] = {"en": ("a year earlier", "a year earlier"), "zh": ("上年", "上年末")}
 _STYLES = ("times", "integer", "coarse")
 _HAN = re.compile(r"[㐀-鿿]")
@@ -106,7 +112,7 @@ class _Writer:
             case "year":
                 return year(_day(fact), self.language), None
             case "when":
-                return _WHEN[self.language][self._label(fact).instant].format(year(_day(fact), self.language)), None
+                return self._when(_day(fact), self._label(fact).instant), None
             case "then":
                 return _THEN[self.language][self._label(fact).instant], None
             case "date":
@@ -129,6 +135,12 @@ class _Writer:
         style = asked[0] if asked else self.phrasebook.styles.get(fact.name)
         finer = 0 if "abs" in filters else self.finer
         return quantity(number, fact.unit or "1", self.language, style=style or "", finer=finer), fact
+
+    def _when(self, day: date, instant: bool) -> str:
+        """The year by its name; by its last day where companies differ in what they call it (to January 2019)."""
+        if (day.month, day.day) > (1, 7) and day.month in _AMBIGUOUS:
+            return _WHEN_DATED[self.language][instant].format(calendar(day, self.language))
+        return _WHEN[self.language][instant].format(year(day, self.language))
 
     def _subject(self, fact: Fact, table: str) -> str:
         subject = str(fact.subject)

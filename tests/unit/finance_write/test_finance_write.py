@@ -206,3 +206,25 @@ def test_writing_and_verifying_a_whole_report_takes_a_fraction_of_a_second(capsy
     write(INPUT, facts, assessment)
     with capsys.disabled():
         print(f"\n{len(sentences(report))} sentences written and verified in {time.process_time() - start:.3f} CPU-s")  # noqa: T201
+
+
+@pytest.mark.parametrize(
+    ("period", "english", "chinese"),
+    [
+        ("2019-02-02", "in the year to February 2, 2019", "截至2019年2月2日的年度"),
+        ("2019-01-05", "in 2018", "2018年"),
+        ("2019-05-31", "in 2019", "2019年"),
+    ],
+)
+def test_a_year_is_called_by_its_last_day_where_its_name_would_mislead(period: str, english: str, chinese: str) -> None:
+    fact = number_fact("revenue", 42_879_000_000, "USD", period)
+    claim = Claim(id="c", predicate="stated", facts={"value": fact.id})
+    phrase = phrasebook().phrase(claim, "performance")
+    assert phrase is not None
+    sentence = realise_sentence(SentencePlan("s", phrase, (claim,)), {fact.id: fact}, phrasebook())
+    assert sentence.text == {"en": f"Revenue was $42.9 billion {english}.", "zh": f"{chinese}营业收入为429亿美元。"}
+    assert not verify_sentence(sentence, [claim], {fact.id: fact}, vocabulary())
+    for moved in ("2018-02-02", "2019-03-02", "2019-02-03"):
+        if period == "2019-02-02":
+            other = fact.model_copy(update={"period": moved})
+            assert verify_sentence(sentence, [claim], {fact.id: other}, vocabulary())
