@@ -235,8 +235,12 @@ class View:
                 )
             case _, "change":
                 return text("name.change", language).format(self.items.label(head, language))
+            case "note", _:
+                return text("name.note", language)
             case _ if known(name):
                 return text(name, language)
+            case _ if known(f"name.{name}"):
+                return text(f"name.{name}", language)
         return self.items.label(name, language).replace(".", " ")
 
     def grouped(self, value: str | None) -> str:
