@@ -15,6 +15,7 @@ from evident_finance.risk_report.perceive.labels import says_loss_is_minus, squa
 from evident_finance.risk_report.perceive.lines import GridRow
 from evident_finance.risk_report.perceive.numbers import plain
 from evident_finance.risk_report.perceive.pages import candidates
+from evident_finance.risk_report.perceive.supplement import with_supplement
 from evident_finance.risk_report.perceive.units import currency_in
 from evident_finance.risk_report.perceive.values import Value, Values, checked, orient, scale_shares
 from evident_finance.risk_report.schema import Cell, Column, Row, Statement, StatementKind
@@ -39,7 +40,7 @@ def read_statements(filing: Filing) -> tuple[tuple[Statement, ...], tuple[Fact, 
     orient(values)
     scale_shares(values)
     checks = checked(values)
-    made = facts(filing, values, checks, currency)
+    made = with_supplement(filing, facts(filing, values, checks, currency))
     statements = tuple(_statement(each, currency, scales[kind]) for kind, each in chosen.items())
     return statements, made
 
