@@ -76,7 +76,7 @@ def _currency(filing: Filing, chosen: dict[StatementKind, Chosen]) -> str:
     ]
     stated = [fact.value for fact in filing.facts if fact.name == "filing.currency" and isinstance(fact.value, str)]
     found = [code for code in (*named, *stated, *printed) if code]
-    return found[0] if found else ("CNY" if filing.language == "zh" else NO_CURRENCY)
+    return found[0] if found else NO_CURRENCY
 
 
 def _scales(filing: Filing, chosen: dict[StatementKind, Chosen]) -> dict[StatementKind, int]:
