@@ -1,0 +1,1 @@
+"""The mixture-of-experts backbone: configuration, router, experts, attention, model, families and weights."""
