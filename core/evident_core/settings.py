@@ -90,6 +90,32 @@ class SandboxSettings(Section):
     wall_seconds: float = Field(300.0, gt=0)
 
 
+class LlmSettings(Section):
+    """The language model that writes: our engine in this process, or a server (vLLM, SGLang, Ray Serve, DeepSeek)."""
+
+    url: str = Field("", description="Empty: our engine in this process; else where an OpenAI-compatible API is.")
+    api_key: SecretStr = Field(SecretStr(""), description="The key that the server at url asks for.")
+    remote_model: str = Field("", description="What the model is called there; empty: the only one it lists.")
+    dialect: Literal["auto", "openai", "vllm", "sglang", "deepseek", "evident"] = Field(
+        "auto", description="Which kind of server it is; Ray Serve is vllm. auto goes by what it says of itself."
+    )
+    allow_plain_http: bool = Field(False, description="Whether the key may go unencrypted to another machine.")
+    connect_seconds: float = Field(10.0, gt=0)
+    read_seconds: float = Field(120.0, gt=0, description="Until the next piece of an answer comes.")
+    total_seconds: float = Field(600.0, gt=0, description="One request's whole time, retries included.")
+    retries: int = Field(3, ge=0, le=20, description="Further tries after 429, 5xx or a lost connection.")
+    retry_after_seconds: float = Field(30.0, ge=0, description="Longest wait that the server may ask for.")
+    max_concurrent: int = Field(16, ge=1, le=1024, description="Requests to the server at the same time.")
+    model: str = Field("", description="Folder of a checkpoint for our engine; empty: the suite's own small model.")
+    quantization: Literal["", "int8", "int4"] = Field("", description="Of its weights, once they are loaded.")
+    device: str = Field("cpu", description="Where it computes: cpu, cuda or cuda:1.")
+    threads: int = Field(0, ge=0, le=1024, description="Threads of its CPU kernel; 0: one a core.")
+    cache_mib: int = Field(256, ge=1, description="Memory of its key-value cache.")
+    max_batch: int = Field(16, ge=1, le=1024, description="Texts that are written at the same time.")
+    max_queued: int = Field(64, ge=0, description="Texts that may wait; `evident serve-llm` answers 429 beyond.")
+    max_tokens: int = Field(1024, ge=1, description="Length of a chat answer of `evident serve-llm` that names none.")
+
+
 SectionT = TypeVar("SectionT", bound=Section)
 
 
@@ -109,6 +135,7 @@ class Settings(BaseSettings):
     store: StoreSettings = Field(default_factory=StoreSettings)
     jobs: JobsSettings = Field(default_factory=JobsSettings)
     sandbox: SandboxSettings = Field(default_factory=SandboxSettings)
+    llm: LlmSettings = Field(default_factory=LlmSettings)
 
     def section(self, name: str, kind: type[SectionT]) -> SectionT:
         """The section that a service declared under ``name``, as the class it declared."""

@@ -141,7 +141,7 @@ def test_the_example_file_names_every_setting_with_its_default():
     example = tomllib.loads((ROOT / "deploy" / "evident.example.toml").read_text())
     settings = load(ROOT / "deploy" / "evident.example.toml")
     defaults = load()
-    for name in ("web", "store", "jobs", "sandbox"):
+    for name in ("web", "store", "jobs", "sandbox", "llm"):
         section = getattr(settings, name)
         assert set(example[name]) | {"secret_key", "data_dir"} >= set(type(section).model_fields), name
         assert section.model_dump(exclude={"data_dir"}) == getattr(defaults, name).model_dump(exclude={"data_dir"}), (

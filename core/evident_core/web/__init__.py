@@ -28,5 +28,6 @@ A service is its pages and API routes; all else is here::
 `store`, `database`     uploads, results, corrections, in SQLite or PostgreSQL
 `jobs`, `job_routes`    the queue, and its API with progress by server-sent events
 `worker`, `server`      the processes
+`llm_api`               our language model behind the OpenAI API; ``llm_…`` are its rooms
 ======================  ================================================================================
 """

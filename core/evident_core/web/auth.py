@@ -175,12 +175,20 @@ def refuse_open_doors(settings: Settings, keys: Keys) -> None:
         )
 
 
-def guard(app: Flask, service: str, keys: Keys) -> None:
-    """Ask every request of an app who it is from, whether it may, and whether its form is genuine."""
+def guard(app: Flask, service: str, keys: Keys, *, placeholder_keys: bool = False) -> None:
+    """Ask every request of an app who it is from, whether it may, and whether its form is genuine.
+
+    Args:
+        app: The app.
+        service: Whose scopes count beside the general ones.
+        keys: The keys there are.
+        placeholder_keys: Whether a key that is sent counts as none as long as there are none: clients of the OpenAI
+            API always send one.
+    """
 
     @app.before_request
     def _enter() -> None:
-        g.caller = identify(keys)
+        g.caller = identify(keys, placeholder_keys=placeholder_keys)
         if request.url_rule is None or request.endpoint is None or request.endpoint == "static":
             return
         scope = scope_of(app.view_functions[request.endpoint], request.method)
@@ -196,15 +204,17 @@ def guard(app: Flask, service: str, keys: Keys) -> None:
             check_csrf(app)
 
 
-def identify(keys: Keys) -> Caller:
+def identify(keys: Keys, *, placeholder_keys: bool = False) -> Caller:
     """Who sends this request: the bearer of a key, a signed-in person, the machine's own user, or nobody.
+
+    For ``placeholder_keys`` see `guard`.
 
     Raises:
         Unauthenticated: A key is given and is not valid; it is never taken for no key.
     """
     kind, _, given = request.headers.get("Authorization", "").partition(" ")
     given = given.strip() if kind.lower() == "bearer" else request.headers.get("X-Api-Key", "")
-    if given:
+    if given and not (placeholder_keys and not keys.any()):
         caller = keys.caller(given)
         if caller is None:
             raise Unauthenticated("The API key is not known or has been revoked; ask for a new one.")

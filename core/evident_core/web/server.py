@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, Final, Self
 
@@ -29,7 +29,12 @@ _STOP_SECONDS: Final = 20
 
 
 def serve(
-    settings: Settings, create: Callable[[Settings], Flask], on_ready: Callable[[str], None] | None = None
+    settings: Settings,
+    create: Callable[[Settings], Flask],
+    on_ready: Callable[[str], None] | None = None,
+    *,
+    jobs: bool = True,
+    options: Mapping[str, Any] | None = None,
 ) -> None:
     """Serve the app that ``create`` makes, and do its jobs, until SIGTERM or SIGINT.
 
@@ -37,6 +42,8 @@ def serve(
         settings: All settings.
         create: Makes the app; called in each process that serves.
         on_ready: Told the address when it can be opened.
+        jobs: Whether it has any; without, there is no worker process, whatever the settings say.
+        options: Settings of gunicorn that differ from those in `gunicorn_conf`.
 
     Raises:
         InvalidInput: It would be open to other machines without a key, or a URL is not one of a store or queue.
@@ -46,12 +53,16 @@ def serve(
     """
     _refuse_what_cannot_start(settings)
     _refuse_taken_port(settings)
-    server = _Server(settings, create, on_ready)
+    server = _Server(settings, create, on_ready, options or {})
     logs.configure(settings.web.log_level)
-    with EmbeddedWorker(settings) if settings.jobs.embedded else nullcontext():
+    with EmbeddedWorker(settings) if jobs and settings.jobs.embedded else nullcontext():
+        owner = os.getpid()
         try:
             server.run()
-        except HaltServer:
+        except (HaltServer, SystemExit) as ended:
+            # A process that gunicorn forked comes by here too, and only ends.
+            if isinstance(ended, SystemExit) and (ended.code != Arbiter.WORKER_BOOT_ERROR or os.getpid() != owner):
+                raise
             raise ModelNotReady("The server could not start; the log above says why.") from None
 
 
@@ -123,9 +134,13 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """Gunicorn, set up by our settings instead of its own command line."""
 
     def __init__(
-        self, settings: Settings, create: Callable[[Settings], Flask], on_ready: Callable[[str], None] | None
+        self,
+        settings: Settings,
+        create: Callable[[Settings], Flask],
+        on_ready: Callable[[str], None] | None,
+        options: Mapping[str, Any],
     ) -> None:
-        self._settings, self._create, self._on_ready = settings, create, on_ready
+        self._settings, self._create, self._on_ready, self._options = settings, create, on_ready, options
         super().__init__()
 
     def load_config(self) -> None:
@@ -138,6 +153,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "loglevel": "warning",
             "proc_name": "evident",
             "when_ready": self._when_ready,
+            **self._options,
         }
         for name, value in given.items():
             self.cfg.set(name, value)

@@ -1,4 +1,8 @@
-"""One factory for every service: `create_service` makes a vertical's app, `create_landing` the one that holds all."""
+"""One factory for every service.
+
+`create_service` makes a vertical's app, `create_landing` the one that holds all, `create_machine_service` one without
+pages of its own.
+"""
 
 from __future__ import annotations
 
@@ -66,6 +70,28 @@ def create_service(
     return app
 
 
+def create_machine_service(
+    name: str,
+    settings: Settings,
+    *,
+    blueprints: Iterable[Blueprint] = (),
+    texts: Iterable[Path] = (),
+    checks: Mapping[str, Check] | None = None,
+) -> Flask:
+    """Make an app inside the same frame that is no vertical: an API which other programs know already.
+
+    The arguments are those of `create_service`. Until there are keys, one that a client sends is not looked at; see
+    `auth.guard`.
+
+    Raises:
+        InvalidInput: The service would be open to other machines without a key.
+    """
+    app = _create(name, None, settings, texts, checks or {}, placeholder_keys=True)
+    for blueprint in blueprints:
+        app.register_blueprint(blueprint)
+    return app
+
+
 def create_landing(settings: Settings, services: Mapping[str, Vertical] | None = None) -> Flask:
     """Make the app that shows all installed services (or those given) and holds each under ``/<its name>/``."""
     services = installed() if services is None else services
@@ -104,7 +130,13 @@ def _entry(vertical: Vertical, *, ready: bool, reason: EvidentError | None) -> d
 
 
 def _create(
-    name: str, vertical: Vertical | None, settings: Settings, texts: Iterable[Path], checks: Mapping[str, Check]
+    name: str,
+    vertical: Vertical | None,
+    settings: Settings,
+    texts: Iterable[Path],
+    checks: Mapping[str, Check],
+    *,
+    placeholder_keys: bool = False,
 ) -> Flask:
     app = Flask(name, root_path=str(FOLDER), static_folder="static", template_folder="templates")
     store = Store(settings)
@@ -130,7 +162,7 @@ def _create(
     measure(app)
     secure(app)
     handle_errors(app)
-    guard(app, name if vertical else "", keys)
+    guard(app, name if vertical else "", keys, placeholder_keys=placeholder_keys)
     app.after_request(_remember_choices)
     app.register_blueprint(probes({"store": store.ping, "jobs": jobs.ping, **checks}, lambda: depths(store)))
     app.register_blueprint(_frame_pages(vertical))
