@@ -55,6 +55,7 @@ def run_checks() -> Iterator[Check]:
     for vertical in installed().values():
         yield from _service(vertical)
     yield from _kernels()
+    yield from _language_engine()
     yield from _fonts()
     yield from _programs()
     yield from _frame()
@@ -122,6 +123,36 @@ def _kernels() -> Iterator[Check]:
             found=compiler.version if compiler else "not found; the reference kernels are used",
             remedy="" if compiler else remedy,
         )
+
+
+def _language_engine() -> Iterator[Check]:
+    group = "language engine"
+    packages = ("torch", "safetensors", "tokenizers", "llguidance", "httpx")
+    missing = [name for name in packages if find_spec(name) is None]
+    yield Check(
+        group=group,
+        name="packages",
+        state=State.ABSENT if missing else State.OK,
+        found=f"{', '.join(missing)} not installed; only needed to generate text" if missing else ", ".join(packages),
+        remedy="pip install 'evident[llm]'" if missing else "",
+    )
+    built = build.built_library()
+    yield Check(
+        group=group,
+        name="CPU kernel",
+        state=State.OK if built or build.compiler("c++") else State.ABSENT,
+        found="compiled" if built else "not compiled yet; the first text does it, in about a minute",
+        remedy="" if built or build.compiler("c++") else "apt install g++ (PyTorch computes meanwhile, slower)",
+    )
+    files = [path for path in (Path(__file__).parent / "decode" / "default_model").iterdir() if path.suffix in WEIGHTS]
+    size = sum(path.stat().st_size for path in files) / 2**20
+    yield Check(
+        group=group,
+        name="default model",
+        state=State.OK if files else State.WRONG,
+        found=f"{len(files)} file, {size:.1f} MiB" if files else "not there",
+        remedy="" if files else "install Evident again",
+    )
 
 
 def _fonts() -> Iterator[Check]:

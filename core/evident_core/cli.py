@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from evident_core import __version__
+from evident_core.cli_llm import COMMANDS
 from evident_core.errors import EvidentError, MissingExtra
 from evident_core.services import find, installed
 from evident_core.settings import CONFIG, Settings, load
@@ -211,6 +212,10 @@ def migrate() -> None:
 
     with Store(load()) as opened:
         click.echo(f"{opened.shown} is up to date: its tables are at {opened.revision()}.")
+
+
+for command in COMMANDS:
+    evident.add_command(command)
 
 
 @contextmanager

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_model import TEMPLATE, tiny_model, tiny_tokenizer
 
 from evident_core import cli
 from evident_core.moe.weights import save_model
+from tiny_model import TEMPLATE, tiny_model, tiny_tokenizer
 
 SENTENCE = "Revenue rose 8.2% to USD 12.4 million in 2023."
 SCHEMA = {

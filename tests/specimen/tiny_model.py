@@ -7,7 +7,10 @@ from evident_core.moe.config import GQAConfig, ModelConfig, MoEConfig
 from evident_core.moe.model import CausalLM
 from evident_core.moe.rope import RopeConfig
 
-TEMPLATE = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+TEMPLATE = (
+    "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
 
 
 def tiny_tokenizer() -> Tokenizer:

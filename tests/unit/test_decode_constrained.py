@@ -7,10 +7,10 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_model import tiny_model, tiny_tokenizer
 
 from evident_core.decode import LLM, Grammar, SamplingParams, TermTrie
 from evident_core.errors import InvalidInput, ResourceExceeded
+from tiny_model import tiny_model, tiny_tokenizer
 
 SCHEMA = {
     "type": "object",

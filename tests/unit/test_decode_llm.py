@@ -6,13 +6,13 @@ from itertools import islice
 
 import pytest
 import torch
-from tiny_model import tiny_model, tiny_tokenizer
 
 from evident_core.decode.engine import EngineOptions
 from evident_core.decode.generator import Completion, SamplingParams
 from evident_core.decode.llm import LLM
 from evident_core.errors import InvalidInput, TooMany
 from evident_core.moe.batch import Batch
+from tiny_model import tiny_model, tiny_tokenizer
 
 PROMPTS = ["a", "The patient has no", "营业收入", "x" * 60, "Zwei Werte: 1,2"]
 

@@ -34,30 +34,32 @@ def open_model(
         raise MissingExtra(
             "The language engine needs torch, which is not installed: pip install 'evident[llm]'", extra="llm"
         ) from error
-    from evident_core.quant import Int4Config, Int8Config, load, quantize_
+    from evident_core.quant import Int4Config, Int8Config, QuantConfig, load, quantize_
 
     _refuse_device(device)
     if quantization not in (None, "int8", "int4"):
         raise InvalidInput(
             f"quantization is {quantization!r}; it must be int8, int4 or none.", parameter="quantization"
         )
+    configs: dict[str | None, QuantConfig | None] = {None: None, "int8": Int8Config(), "int4": Int4Config()}
+    config = configs[quantization]
     if model is None or isinstance(model, str | Path):
         folder = Path(model) if model is not None else DEFAULT_MODEL
-        opened = load(folder, device=device)
+        opened = load(folder, device=device, quantization=config)
         tokenizer = tokenizer or Tokenizer.load(folder)
         name = folder.resolve().name if model is not None else DEFAULT_NAME
     else:
         opened, name = model.to(torch.device(device)), model.config.family
         if tokenizer is None:
             raise InvalidInput("A model that is built already comes without a tokenizer; give one.")
+        if config is not None:
+            quantize_(opened, config)
     if tokenizer.vocab_size > opened.config.vocab_size:
         raise InvalidInput(
             f"The tokenizer has {tokenizer.vocab_size} tokens and the model only {opened.config.vocab_size}; "
             "they do not belong together.",
             name=name,
         )
-    if quantization is not None:
-        quantize_(opened, Int8Config() if quantization == "int8" else Int4Config())
     return Opened(opened.eval(), tokenizer, name)
 
 

@@ -9,7 +9,7 @@ Shapes: T tokens, I inputs, O outputs, G groups of a row.
 import torch
 
 from evident_core.quant.rounding import dequantize
-from evident_kernels import reference
+from evident_kernels import ops, reference
 
 quantize_activations = reference.quantise
 
@@ -25,6 +25,10 @@ def linear(x_TI: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor) -> to
     Returns:
         ``y_TO`` in the type of ``x``.
     """
+    if not x_TI.is_cuda:
+        product = ops.int8_linear if weight.dtype == torch.int8 else ops.int4_linear
+        own_TO: torch.Tensor = product(x_TI, weight, scales)
+        return own_TO
     q_TI, scales_T1 = quantize_activations(x_TI.reshape(-1, x_TI.shape[-1]).float())
     y_TO = integer_linear(q_TI, scales_T1, weight, scales)
     return y_TO.to(x_TI.dtype).view(*x_TI.shape[:-1], -1)

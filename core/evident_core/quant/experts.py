@@ -9,6 +9,7 @@ from torch.nn import functional
 from evident_core.quant.arithmetic import integer_linear, linear, quantize_activations
 from evident_core.quant.linear import Quantized
 from evident_core.quant.rounding import dequantize
+from evident_kernels import ops
 
 
 class QuantExperts(Quantized):
@@ -53,6 +54,10 @@ class QuantExperts(Quantized):
             ``y_TD`` in the type of ``x``; the sum runs in the order of ``ids_TA``, in float32, so that a token's result
             does not depend on the others.
         """
+        if not x_TD.is_cuda:
+            product = ops.int8_experts if self.bits == 8 else ops.int4_experts
+            own_TD: torch.Tensor = product(x_TD, ids_TA, weights_TA, self.w13, self.w13_scales, self.w2, self.w2_scales)
+            return own_TD
         q_TD, scales_T1 = quantize_activations(x_TD.float())
         parts_TAD = q_TD.new_empty(*ids_TA.shape, x_TD.shape[1])
         for expert in torch.unique(ids_TA).tolist():

@@ -1,0 +1,1 @@
+"""Figures of the engine beside its peers, all measured in one run."""
