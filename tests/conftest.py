@@ -1,5 +1,7 @@
 """Fixtures that every folder of tests shares."""
 
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,21 @@ from evident_finance.risk_report.schema import Analysis
 
 ROOT = Path(__file__).parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
+
+
+def _hide_torchvision_without_operators() -> None:
+    """The registry's torchvision fails beside a CPU build of PyTorch, and transformers imports it where it is."""
+    if find_spec("torchvision") is None:
+        return
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        sys.modules["torchvision"] = None  # type: ignore[assignment]
+
+
+_hide_torchvision_without_operators()
 
 
 @pytest.fixture(scope="session")

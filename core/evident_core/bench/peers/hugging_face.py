@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -80,6 +81,8 @@ class HuggingFaceCompiled(HuggingFace):
 
 
 def _open(folder: Path, experts: str) -> Any:
+    # A text model needs no torchvision, and the registry's cannot be imported beside a CPU build of PyTorch.
+    sys.modules.setdefault("torchvision", None)  # type: ignore[arg-type]
     transformers = library("transformers")
     logging.getLogger("transformers").setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()
