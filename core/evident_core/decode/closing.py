@@ -133,16 +133,20 @@ class ClosingGuard:
         if not trial.advance(tokens):
             raise InvalidInput(f"The grammar does not allow the tokens {tokens!r:.80} here.", tokens=tokens[:16])
         self._unchecked += len(tokens)
-        if self._unchecked < _PERIOD and left - len(trial.forced()) - self._length >= self._room:
-            self.constraint, self.remaining, self._known = trial, left, None
-            return True
+        is_far = left - len(trial.forced()) - self._length >= self._room
+        if is_far and self._unchecked < _PERIOD:
+            return self._take(trial, [], left, None)
         found = trial.closing(left) if left >= 0 else None
-        if found is None and left >= self._length + self._room:
+        if found is None and is_far:
+            # None that the search finds: there is room to come to a place where it does.
             found = trial.closing(left, thorough=True)
+            self._unchecked = 0
+            return self._take(trial, [], left, found)
         return found is not None and self._take(trial, [], left, found)
 
-    def _take(self, state: "Constraint", tokens: list[int], left: int, known: list[int]) -> bool:
+    def _take(self, state: "Constraint", tokens: list[int], left: int, known: list[int] | None) -> bool:
         state.advance(tokens)
         self.constraint, self.remaining, self._known = state, left, known
-        self._length, self._unchecked = len(known), 0
+        if known is not None:
+            self._length, self._unchecked = len(known), 0
         return True

@@ -86,7 +86,9 @@ class Alphabet:
         closers = self._closers.extremes(allowed_V, hints.likely, _EVERY)
         others = self._every.extremes(allowed_V, hints.likely, _EVERY if thorough else _GROUPS)
         if not hints.is_json:
-            return list(dict.fromkeys([*closers, *others]))
+            brackets = [token for token in closers if token in self.brackets]
+            is_text = int(allowed_V.sum()) >= _FEW  # where a bracket closes nothing
+            return list(dict.fromkeys([*closers, *others])) if thorough or is_text or not brackets else brackets
         much = len(others) >= _GROUPS
         if not any(self.pieces[token][0] == _QUOTE for token in closers):
             # Outside strings a comma means that a value is whole, and nothing is shorter than to leave it at that.
@@ -235,6 +237,7 @@ class _Search:
 
     def __init__(self, alphabet: Alphabet, hints: Hints, limit: int, *, thorough: bool) -> None:
         self.alphabet, self.hints, self.limit, self.thorough = alphabet, hints, limit, thorough
+        self._exits = alphabet.quote_words if hints.is_json else alphabet.closing_words
         self._looks = _LOOKS_THOROUGH if thorough else _LOOKS
         self._until = time.monotonic() + _SECONDS
         self._row = np.zeros((alphabet.vocab_size + 31) // 32, np.int32)
@@ -252,7 +255,7 @@ class _Search:
             if place.state.complete:
                 return place.way()
             if place.written < self.limit and (place.mask or self._look(place)):
-                if place.stands and len(place.span) == 1 and not self._allows(place, self.alphabet.quote_words):
+                if place.stands and len(place.span) == 1 and not self._allows(place, self._exits):
                     self._repeat(place)
                 self._expand(place)
         return None
@@ -263,7 +266,8 @@ class _Search:
         ended, hops = (0, 0) if self.thorough else (place.ended, place.hops if place.late else 0)
         if place.state.complete and not self.thorough:
             ended = self.limit
-        value = (-ended, -hops, place.written, -place.length, next(self._order))
+        # What was opened on the way takes tokens to close, and what was closed is done.
+        value = (-ended, -hops, place.written + place.depth, -place.length, next(self._order))
         heapq.heappush(self._heaps[place.late], (value, place))
 
     def _pop(self) -> "_Place | None":
@@ -283,7 +287,9 @@ class _Search:
         if written > self.limit:
             return None
         state.advance(forced)
-        depth = before.depth + sum(self.alphabet.depth[one] for one in span)
+        depth = before.depth
+        if before.allowed < _FEW:  # in free text brackets mean nothing
+            depth += sum(self.alphabet.depth[one] for one in span)
         length = sum(self.alphabet.length[one] for one in span)
         # What is forced within a string of JSON, by its pattern, ends nothing.
         ended = bool(forced) and not (self.hints.is_json and self.alphabet.marks.isdisjoint(span))
@@ -324,9 +330,8 @@ class _Search:
             # A part that ended and is to come once more is no detour while nothing can be closed: a list's least items.
             if len(place.span) > 1:
                 return place.tail == place.before.tail and self._allows(place, self.alphabet.closing_words)
-            # Nor is the end of one object after another, each of which could go on: two brackets outside of strings.
-            is_text = place.allowed >= _FEW or place.span[0] not in self.alphabet.brackets
-            return is_text or not self.hints.is_json
+            # Nor is the end of one object after another, each of which could go on: brackets outside of free text.
+            return place.allowed >= _FEW or place.span[0] not in self.alphabet.brackets
         if len(place.span) > 1 or (self._row & ~np.frombuffer(before, np.int32)).any():
             return False
         return place.allowed > _MANY
