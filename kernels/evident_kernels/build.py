@@ -86,6 +86,8 @@ def build_library() -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix="building-") as folder:
             built = _compile(found.path, Path(folder))
+            if _target(found) != target:  # compiled of some sources that were and others that are
+                raise BuildFailed(f"the sources in {SOURCES} were changed while they were compiled; start again")
             built.replace(target)
     except OSError as error:
         raise BuildFailed(

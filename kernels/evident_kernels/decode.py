@@ -46,6 +46,7 @@ class DecodeModel:
     """
 
     def __init__(self, spec: ModelSpec, *, threads: int | None = None, isa: ISA | None = None) -> None:
+        self._lock = threading.Lock()
         self._model: int | None = None
         found = needed()
         if (why := supports(spec)) is not None:
@@ -59,7 +60,6 @@ class DecodeModel:
         self.threads = threads or cores()
         self.isa: ISA = isa or available[0]
         self._library = found
-        self._lock = threading.Lock()
         self._step = abi.EvStep()
         self._logits = np.empty((0, spec.vocab_size), np.float32)
         self._kept: list[Any] = []
@@ -174,9 +174,10 @@ class DecodeModel:
 
     def close(self) -> None:
         """End the threads and free the kernel's own buffers; also done when the object is collected."""
-        model, self._model = self._model, None
-        if model is not None:
-            self._library.ev_destroy(model)
+        with self._lock:  # a step that another thread runs is waited for
+            model, self._model = self._model, None
+            if model is not None:
+                self._library.ev_destroy(model)
 
     def __del__(self) -> None:
         self.close()

@@ -1,5 +1,8 @@
 """The engine on the C++ kernel: it writes what PyTorch writes, the same to the bit whatever else is in the batch."""
 
+import random
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -114,3 +117,31 @@ def test_latent_attention_is_left_to_pytorch_and_says_why() -> None:
     assert llm.runner.describes.startswith("PyTorch")
     assert llm.generate(["a"], SamplingParams(max_tokens=4))[0].completion_tokens == 4
     assert torch.is_inference_mode_enabled() is False
+
+
+def test_models_may_be_opened_used_and_closed_one_after_another() -> None:
+    """With more threads than cores, texts of several callers, and callers that come and go."""
+    chance = random.Random(0)
+    models, tokenizer = [tiny_model(seed) for seed in range(2)], tiny_tokenizer()
+    wanted: dict[tuple[int, str], str] = {}
+    wrong: list[str] = []
+
+    def write(llm: LLM, number: int, prompts: list[str]) -> None:
+        for prompt, done in zip(prompts, llm.generate(prompts, SamplingParams(max_tokens=6)), strict=True):
+            if wanted.setdefault((number, prompt), done.text) != done.text:
+                wrong.append(prompt)
+
+    for _ in range(60):
+        number = chance.randrange(len(models))
+        llm = LLM(models[number], tokenizer, threads=chance.randint(1, 4), cache_mib=1)
+        callers = [
+            threading.Thread(target=write, args=(llm, number, chance.sample(PROMPTS, chance.randint(1, len(PROMPTS)))))
+            for _ in range(3)
+        ]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        llm.close()
+    assert wrong == []
+    assert len(wanted) == len(models) * len(PROMPTS)

@@ -301,6 +301,29 @@ def test_threads_of_the_caller_take_turns():
     assert wrong == []
 
 
+def test_closing_waits_for_the_step_that_another_thread_runs():
+    spec = Plan(kind="int8", vocab=101).build()
+    outcomes: list[str] = []
+
+    def work(model: cpu.DecodeModel, cache: Cache, text: Text) -> None:
+        try:
+            while True:
+                model.run(**step(cache, [(text, 5)]))
+                text.done = 0
+        except ValueError as error:
+            outcomes.append(str(error))
+
+    for _ in range(20):
+        cache = Cache(spec)
+        model = cpu.DecodeModel(spec, threads=2)
+        model.bind(cache.keys, cache.values)
+        worker = threading.Thread(target=work, args=(model, cache, *texts(cache, spec, [13])))
+        worker.start()
+        model.close()
+        worker.join()
+    assert outcomes == ["this model was closed"] * 20
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_computes_the_same():

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from lark import Lark
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from evident_core.decode import matcher
 from evident_core.decode.closing import ClosingGuard
 from evident_core.decode.grammar import Constraint, Grammar
 from evident_core.decode.terms import TermTrie
@@ -296,6 +297,41 @@ def test_what_is_forced_needs_no_choice() -> None:
     guard = ClosingGuard(Grammar.regex("(yes|no), I (do|did)").constraint(BYTES), 30)
     assert guard.start().tokens == ()
     assert bytes(guard.admit(ord("n")).tokens) == b"no, I d"
+
+
+@BOTH
+def test_ends_that_are_known_spare_the_search(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Near its limit the end of a text must be known after each token; most are parts of ends that are known."""
+    item = {
+        "type": "object",
+        "properties": {
+            "site": {"enum": ["apex", "hilum", "lower lobe"]},
+            "size": {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 4000}, {"type": "null"}]},
+            "text": {"type": "string", "minLength": 3, "maxLength": 40},
+        },
+        "required": ["site", "size", "text"],
+        "additionalProperties": False,
+    }
+    schema = {"type": "array", "items": item, "minItems": 2, "maxItems": 9}
+    searches = 0
+    search = matcher.shortest_end
+
+    def counted(*arguments: Any, **named: Any) -> list[int] | None:
+        nonlocal searches
+        searches += 1
+        return search(*arguments, **named)
+
+    tokens = 0
+    for seed in range(20):
+        constraint = Grammar.json_schema(schema).constraint(tokenizer)
+        limit = limit_for(constraint, 60)
+        with monkeypatch.context() as patched:
+            patched.setattr(matcher, "shortest_end", counted)
+            text, _, length = write(constraint, limit, tokenizer, seed, b"")
+        jsonschema.validate(json.loads(text), schema)
+        tokens += length
+    assert tokens > 1000
+    assert searches < tokens / 50
 
 
 def test_a_text_that_may_end_at_its_limit_is_left_as_it_is() -> None:

@@ -89,6 +89,23 @@ def test_a_cache_that_cannot_be_written_is_said(small, monkeypatch, forgotten, t
 
 
 @needs_compiler
+@needs_compiler
+def test_sources_that_change_while_they_are_compiled_give_no_library(small, monkeypatch):
+    """What was compiled of some that were and some that are would be kept under the name of those that were."""
+    compiled = build._compile
+
+    def change(path: str, folder: Path) -> Path:
+        made = compiled(path, folder)
+        (small / "answer.cpp").write_text(SOURCE.replace("42", "43"))
+        return made
+
+    with monkeypatch.context() as patched:
+        patched.setattr(build, "_compile", change)
+        with pytest.raises(build.BuildFailed, match="were changed while they were compiled"):
+            build.build_library()
+    assert ctypes.CDLL(str(build.build_library())).answer() == 43
+
+
 def test_a_library_of_other_sources_is_not_used(small, forgotten):
     """Its structs have other sizes."""
     (small / "answer.cpp").write_text(f"{VISIBLE} long ev_struct_size(int) {{ return 7; }}\n")

@@ -127,7 +127,8 @@ class ClosingGuard:
         if known is not None and left >= 0:
             if known[: len(tokens)] == tokens:
                 return self._take(self.constraint, tokens, left, known[len(tokens) :])
-            if len(known) <= left and self.constraint.closes([*tokens, *known]):
+            is_near = left - len(known) < self._room
+            if is_near and len(known) <= left and self.constraint.closes([*tokens, *known]):
                 return self._take(self.constraint, tokens, left, known)
         trial = self.constraint.copy()
         if not trial.advance(tokens):

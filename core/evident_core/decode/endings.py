@@ -65,7 +65,7 @@ class Alphabet:
             if set(piece) <= _JSON_CLOSERS or (len(piece) == 1 and piece[0] in _CLOSERS)
         ]
         self._every, self._closers = _ByFirst(usable, pieces), _ByFirst(closers, pieces)
-        self.pieces = pieces
+        self.pieces, self.token_of = pieces, alone
         self.closing_words = _words(closers, len(pieces))
         self.quote_words = _words([token for token in closers if pieces[token][0] == _QUOTE], len(pieces))
         self.brackets = frozenset(token for token in closers if _QUOTE not in pieces[token])

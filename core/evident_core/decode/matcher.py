@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from evident_core.decode import json_schema, samples
 from evident_core.decode.endings import Alphabet, Hints, shortest_end
 from evident_core.decode.grammar import Constraint, Grammar, mask_words, must_have_end
+from evident_core.decode.known_ends import KnownEnds
 from evident_core.decode.tokenizer import Tokenizer
 from evident_core.errors import InvalidInput, MissingExtra, ResourceExceeded
 
@@ -50,6 +51,14 @@ class _Compiled:
                 start = _MatcherConstraint(self, self.matcher.deep_copy())
                 self._shortest[thorough] = shortest_end(start, self.compiler.alphabet, hints, _FAR, thorough=thorough)
             return self._shortest[thorough]
+
+    @cached_property
+    def known_ends(self) -> KnownEnds:
+        """Those of the shortest text's places."""
+        known = KnownEnds(self.compiler.alphabet)
+        if shortest := self.shortest(thorough=False) or self.shortest(thorough=True):
+            known.add(shortest)
+        return known
 
     def end(self, constraint: Constraint, limit: int, *, thorough: bool) -> list[int] | None:
         """The shortest end found of a text; the same whatever other texts there were."""
@@ -157,10 +166,13 @@ class Compiler:
 class _MatcherConstraint:
     """A constraint kept by llguidance."""
 
-    __slots__ = ("_compiled", "_ended", "_fresh", "_matcher", "_words", "ends")
+    __slots__ = ("_compiled", "_ended", "_forced", "_found", "_fresh", "_matcher", "_words", "ends")
 
-    def __init__(self, compiled: _Compiled, matcher: "llguidance.LLMatcher") -> None:
+    def __init__(self, compiled: _Compiled, matcher: "llguidance.LLMatcher", found: KnownEnds | None = None) -> None:
         self._compiled, self._matcher = compiled, matcher
+        # Of this text, and of its copies.
+        self._found = KnownEnds(compiled.compiler.alphabet) if found is None else found
+        self._forced: list[int] | None = None
         self._fresh, self._ended = True, False
         self._words, self.ends = compiled.compiler.words, compiled.compiler.ends
 
@@ -181,7 +193,7 @@ class _MatcherConstraint:
             if self._matcher.is_error():
                 raise self._failure()
             raise InvalidInput(f"The grammar does not allow token {token} here.", token=token)
-        self._fresh = False
+        self._fresh, self._forced = False, None
 
     def advance(self, tokens: Sequence[int]) -> bool:
         span = list(tokens)
@@ -192,14 +204,15 @@ class _MatcherConstraint:
         ):
             return not span
         advanced = self._matcher.try_consume_tokens(span) == len(span)
-        self._fresh &= not (advanced and span)
+        if advanced and span:
+            self._fresh, self._forced = False, None
         return advanced
 
     def forced(self) -> list[int]:
-        tokens = self._matcher.compute_ff_tokens()
-        if not tokens or self.ends[0] not in tokens:
-            return tokens
-        return tokens[: tokens.index(self.ends[0])]
+        if self._forced is None:
+            tokens = self._matcher.compute_ff_tokens()
+            self._forced = tokens[: tokens.index(self.ends[0])] if self.ends[0] in tokens else tokens
+        return list(self._forced)
 
     @property
     def margin(self) -> int:
@@ -217,7 +230,15 @@ class _MatcherConstraint:
         if self._fresh and limit <= _FAR:
             shortest = self._compiled.shortest(thorough=thorough)
             return None if shortest is None or len(shortest) > limit else list(shortest)
-        return self._compiled.end(self, limit, thorough=thorough)
+        if not thorough:
+            # One that does not fit is an answer too: a search would take long to find none that is much shorter.
+            for known in (self._compiled.known_ends, self._found):
+                if (end := known.find(self, _FAR)) is not None:
+                    return end if len(end) <= limit else None
+        end = self._compiled.end(self, limit, thorough=thorough)
+        if end is not None:
+            self._found.add(end)
+        return end
 
     def closes(self, tokens: Sequence[int]) -> bool:
         if not tokens:
@@ -225,8 +246,8 @@ class _MatcherConstraint:
         return self._matcher.validate_tokens([*tokens, self.ends[0]]) == len(tokens) + 1
 
     def copy(self) -> "_MatcherConstraint":
-        copied = _MatcherConstraint(self._compiled, self._matcher.deep_copy())
-        copied._fresh, copied._ended = self._fresh, self._ended
+        copied = _MatcherConstraint(self._compiled, self._matcher.deep_copy(), self._found)
+        copied._fresh, copied._ended, copied._forced = self._fresh, self._ended, self._forced
         return copied
 
     def _knows(self, token: int) -> bool:

@@ -12,39 +12,36 @@
 
 namespace EVIDENT_ISA {
 
+// Keys or values of a sequence.
 template <bool Half>
 struct Cache {
+    using Element = std::conditional_t<Half, uint16_t, float>;
+
     const void* base;
-    const void* other;
     const Pages& pages;
 
-    using Element = std::conditional_t<Half, uint16_t, float>;
     EV_INLINE const Element* elements(const char* row) { return reinterpret_cast<const Element*>(row); }
-    static constexpr int64_t kBytes = Half ? 2 : 4;
-    inline __attribute__((always_inline)) int64_t row_bytes() const { return pages.stride * kBytes; }
-
-    static inline __attribute__((always_inline)) void fetch(const char* row, int64_t rows, int64_t apart, int64_t bytes) {
-        for (int64_t r = 0; r < rows; r++, row += apart)
-            for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i, 0, 2);
+    inline __attribute__((always_inline)) int64_t row_bytes() const {
+        return pages.stride * static_cast<int64_t>(sizeof(Element));
     }
 
-    // Calls f(first position, row of it, how many rows follow one another from it), block by block.
-    template <bool Fetch, class F>
-    inline __attribute__((always_inline)) void runs(int64_t low, int64_t high, F f) const {
-        const int64_t size = pages.block_size, bytes = row_bytes();
-        const auto block_at = [&](const void* from, const int32_t* table, int64_t block) {
-            return static_cast<const char*>(from) + table[block] * size * bytes;
+    // Calls f(first position, row of it, how many rows follow one another from it), block by block, and meanwhile
+    // fetches `bytes` of each row of the block that comes next, or a block's bytes from `last` on where none does.
+    template <class F>
+    inline __attribute__((always_inline)) void runs(int64_t low, int64_t high, int64_t bytes, const char* last, F f) const {
+        const int64_t size = pages.block_size, apart = row_bytes();
+        const auto block_at = [&](int64_t block) {
+            return static_cast<const char*>(base) + pages.table[block] * size * apart;
         };
         int64_t block = low / size, offset = low % size;
-        for (int64_t run = 0; low < high; run++) {
+        while (low < high) {
             const int64_t left = size - offset, n = high - low < left ? high - low : left;
-            if (Fetch && pages.fetch && low + n < high) {
-                const int64_t more = high - low - n;
-                fetch(block_at(base, pages.table, block + 1), more < size ? more : size, bytes, pages.fetch * kBytes);
-            }
-            if (Fetch && other && run < pages.other_blocks)
-                fetch(block_at(other, pages.other_table, run), 1, 0, size * bytes);
-            f(low, block_at(base, pages.table, block++) + offset * bytes, n);
+            const bool more = low + n < high;
+            const char* next = more ? block_at(block + 1) : last;
+            if (next)
+                for (int64_t r = 0; r < size; r++, next += apart)
+                    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(next + i, 0, 2);
+            f(low, block_at(block++) + offset * apart, n);
             low += n;
             offset = 0;
         }
@@ -99,26 +96,23 @@ EV_INLINE void score_run(const char* row, int64_t bytes, int64_t n, const float*
     }
 }
 
-// out[m][d..d + 16 W) += sum of weight times value over positions low..high - 1. W = 0: eight dims.
-template <bool Half, int M, int W, bool Fetch>
-EV_INLINE void gather_dims(const Cache<Half>& values, int64_t low, int64_t high, const float* const* weights,
-                           float* const* outs, int64_t d) {
+// out[m][d..d + 16 W) += sum of weight times value over `n` consecutive rows. W = 0: eight dims.
+template <bool Half, int M, int W>
+EV_INLINE void gather_dims(const char* row, int64_t bytes, int64_t n, const float* const* weights, float* const* outs,
+                           int64_t d) {
     constexpr int N = W ? W : 1;
     V16 acc[M][N];
     for (int m = 0; m < M; m++)
         for (int w = 0; w < N; w++) acc[m][w] = W ? load16(outs[m] + d + 16 * w) : widen(load(outs[m] + d));
-    const int64_t bytes = values.row_bytes();
-    values.template runs<Fetch>(low, high, [&](int64_t p, const char* row, int64_t n) {
-        for (int64_t i = 0; i < n; i++, row += bytes) {
-            const auto* from = Cache<Half>::elements(row) + d;
-            V16 v[N];
-            for (int w = 0; w < N; w++) v[w] = W ? load16(from + 16 * w) : widen(load8(from));
-            for (int m = 0; m < M; m++) {
-                const V16 weight = splat16(weights[m][p + i]);
-                for (int w = 0; w < N; w++) acc[m][w] = fma(weight, v[w], acc[m][w]);
-            }
+    for (int64_t i = 0; i < n; i++, row += bytes) {
+        const auto* from = Cache<Half>::elements(row) + d;
+        V16 v[N];
+        for (int w = 0; w < N; w++) v[w] = W ? load16(from + 16 * w) : widen(load8(from));
+        for (int m = 0; m < M; m++) {
+            const V16 weight = splat16(weights[m][i]);
+            for (int w = 0; w < N; w++) acc[m][w] = fma(weight, v[w], acc[m][w]);
         }
-    });
+    }
     for (int m = 0; m < M; m++)
         for (int w = 0; w < N; w++)
             if constexpr (W != 0)
@@ -128,18 +122,13 @@ EV_INLINE void gather_dims(const Cache<Half>& values, int64_t low, int64_t high,
 }
 
 template <bool Half, int M>
-EV_INLINE void gather(const Cache<Half>& values, int64_t low, int64_t high, const float* const* weights,
-                      float* const* outs, int64_t dim) {
+EV_INLINE void gather_run(const char* row, int64_t bytes, int64_t n, const float* const* weights, float* const* outs,
+                          int64_t dim) {
     constexpr int W = (kWide ? 8 : 4) / M;  // eight registers of sums, the least that hides how long a sum takes
-    if (low >= high) return;
     int64_t d = 0;
-    for (; d + 16 * W <= dim; d += 16 * W)
-        if (d == 0)
-            gather_dims<Half, M, W, true>(values, low, high, weights, outs, d);
-        else
-            gather_dims<Half, M, W, false>(values, low, high, weights, outs, d);
-    for (; d + 16 <= dim; d += 16) gather_dims<Half, M, 1, false>(values, low, high, weights, outs, d);
-    if (d < dim) gather_dims<Half, M, 0, false>(values, low, high, weights, outs, d);
+    for (; d + 16 * W <= dim; d += 16 * W) gather_dims<Half, M, W>(row, bytes, n, weights, outs, d);
+    for (; d + 16 <= dim; d += 16) gather_dims<Half, M, 1>(row, bytes, n, weights, outs, d);
+    if (d < dim) gather_dims<Half, M, 0>(row, bytes, n, weights, outs, d);
 }
 
 // Scores to weights: exp(score - largest) over their sum. The padding up to whole eights becomes 0.
@@ -158,13 +147,11 @@ EV_INLINE void soften(float* scores, int64_t n) {
     for (int64_t i = 0; i < room; i += 8) store(scores + i, load(scores + i) * by);
 }
 
-// Dim: the size of a head where it is a common one, so that the loops over it are unrolled; 0: any.
-template <bool Half, int M, int Dim>
-static void attend_together(const Pages& pages, const Query* queries, int64_t any_dim, float* scores, int64_t room) {
-    const int64_t dim = Dim ? Dim : any_dim;
-    const Cache<Half> keys{pages.k, pages.other_k, pages}, values{pages.v, pages.other_v, pages};
+template <bool Half, int M>
+static void attend_together(const Pages& pages, const Query* queries, int64_t dim, float* scores, int64_t room) {
+    const Cache<Half> keys{pages.k, pages}, values{pages.v, pages};
+    const int64_t bytes = keys.row_bytes(), head_bytes = dim * (Half ? 2 : 4);
     const float* qs[M];
-    const float* weights[M];  // indexed by position
     float *rows[M], *outs[M];
     int64_t low = queries[0].low, high = queries[0].high, inner_low = low, inner_high = high;
     for (int m = 0; m < M; m++) {
@@ -172,7 +159,6 @@ static void attend_together(const Pages& pages, const Query* queries, int64_t an
         qs[m] = each.q;
         outs[m] = each.out;
         rows[m] = scores + m * room;
-        weights[m] = rows[m] - each.low;
         low = each.low < low ? each.low : low;
         high = each.high > high ? each.high : high;
         inner_low = each.low > inner_low ? each.low : inner_low;
@@ -180,67 +166,108 @@ static void attend_together(const Pages& pages, const Query* queries, int64_t an
         std::memset(outs[m], 0, static_cast<size_t>(dim) * 4);
     }
     // Positions that only some of the queries see are scored and summed for those alone, before and after the rest.
-    const auto alone = [&](int64_t from, int64_t to, auto f) {
+    const bool shared = inner_low < inner_high;
+    const auto alone = [&](int64_t from, int64_t to, const Cache<Half>& cache, auto f) {
         for (int m = 0; m < M; m++) {
-            const int64_t a = queries[m].low > from ? queries[m].low : from, b = queries[m].high < to ? queries[m].high : to;
-            if (a < b) f(m, a, b);
+            const Query& each = queries[m];
+            cache.runs(each.low > from ? each.low : from, each.high < to ? each.high : to, head_bytes, nullptr,
+                       [&](int64_t p, const char* row, int64_t n) { f(m, row, n, rows[m] + (p - each.low)); });
         }
     };
-    const auto score_alone = [&](int m, int64_t a, int64_t b) {
-        keys.template runs<true>(a, b, [&](int64_t p, const char* row, int64_t n) {
-            float* to = rows[m] + (p - queries[m].low);
-            score_run<Half, 1>(row, keys.row_bytes(), n, &qs[m], dim, &to);
+    const auto in_three = [&](const Cache<Half>& cache, auto one, auto all) {
+        alone(low, shared ? inner_low : high, cache, one);
+        if (!shared) return;
+        cache.runs(inner_low, inner_high, head_bytes, nullptr, [&](int64_t p, const char* row, int64_t n) {
+            float* at[M];
+            for (int m = 0; m < M; m++) at[m] = rows[m] + (p - queries[m].low);
+            all(row, n, at);
         });
+        alone(inner_high, high, cache, one);
     };
-    const auto gather_alone = [&](int m, int64_t a, int64_t b) {
-        gather<Half, 1>(values, a, b, &weights[m], &outs[m], dim);
-    };
-    const bool shared = inner_low < inner_high;
-    alone(low, shared ? inner_low : high, score_alone);
-    if (shared) {
-        keys.template runs<true>(inner_low, inner_high, [&](int64_t p, const char* row, int64_t n) {
-            float* to[M];
-            for (int m = 0; m < M; m++) to[m] = rows[m] + (p - queries[m].low);
+    in_three(
+        keys,
+        [&](int m, const char* row, int64_t n, float* at) { score_run<Half, 1>(row, bytes, n, &qs[m], dim, &at); },
+        [&](const char* row, int64_t n, float* const* at) {
             constexpr int Two = M > 2 ? 2 : M;
-            for (int m = 0; m < M; m += Two) score_run<Half, Two>(row, keys.row_bytes(), n, qs + m, dim, to + m);
+            for (int m = 0; m < M; m += Two) score_run<Half, Two>(row, bytes, n, qs + m, dim, at + m);
         });
-        alone(inner_high, high, score_alone);
-    }
     for (int m = 0; m < M; m++) soften(rows[m], queries[m].high - queries[m].low);
-    alone(low, shared ? inner_low : high, gather_alone);
-    if (shared) {
-        gather<Half, M>(values, inner_low, inner_high, weights, outs, dim);
-        alone(inner_high, high, gather_alone);
-    }
+    in_three(
+        values,
+        [&](int m, const char* row, int64_t n, float* at) { gather_run<Half, 1>(row, bytes, n, &at, &outs[m], dim); },
+        [&](const char* row, int64_t n, float* const* at) { gather_run<Half, M>(row, bytes, n, at, outs, dim); });
 }
 
-template <bool Half, int Dim>
+template <bool Half>
 static void attend_some(const Pages& pages, const Query* queries, int64_t count, int64_t dim, float* scores,
                         int64_t room) {
-    if (count == 4) return attend_together<Half, 4, Dim>(pages, queries, dim, scores, room);
+    if (count == 4) return attend_together<Half, 4>(pages, queries, dim, scores, room);
     for (int64_t i = 0; i < count; i += 2)
         if (count - i >= 2)
-            attend_together<Half, 2, Dim>(pages, queries + i, dim, scores, room);
+            attend_together<Half, 2>(pages, queries + i, dim, scores, room);
         else
-            attend_together<Half, 1, Dim>(pages, queries + i, dim, scores, room);
-}
-
-template <int Dim>
-static void attend_with(const Pages& pages, const Query* queries, int64_t count, int64_t dim, float* scores,
-                        int64_t room) {
-    if (pages.half)
-        attend_some<true, Dim>(pages, queries, count, dim, scores, room);
-    else
-        attend_some<false, Dim>(pages, queries, count, dim, scores, room);
+            attend_together<Half, 1>(pages, queries + i, dim, scores, room);
 }
 
 static void attend(const Pages& pages, const Query* queries, int64_t count, int64_t dim, float* scores, int64_t room) {
-    if (dim == 64)
-        attend_with<64>(pages, queries, count, dim, scores, room);
-    else if (dim == 128)
-        attend_with<128>(pages, queries, count, dim, scores, room);
+    if (pages.half)
+        attend_some<true>(pages, queries, count, dim, scores, room);
     else
-        attend_with<0>(pages, queries, count, dim, scores, room);
+        attend_some<false>(pages, queries, count, dim, scores, room);
+}
+
+// Calls f(width, head) for the query heads that share key/value head g: two at a time, and a last one alone.
+template <class F>
+EV_INLINE void by_twos(int64_t g, int64_t shared, F f) {
+    int64_t m = 0;
+    for (; m + 2 <= shared; m += 2) f(std::integral_constant<int, 2>(), g * shared + m);
+    if (m < shared) f(std::integral_constant<int, 1>(), g * shared + m);
+}
+
+// Block by block, all heads: the cache is read from end to end, as it lies.
+template <bool Half>
+static void attend_heads(const Pages& pages, const float* q, float* out, int64_t heads, int64_t kv_heads, int64_t dim,
+                         int64_t low, int64_t high, const void* next, float* scores, int64_t room) {
+    const Cache<Half> keys{pages.k, pages}, values{pages.v, pages};
+    const int64_t bytes = keys.row_bytes(), head_bytes = dim * (Half ? 2 : 4), shared = heads / kv_heads;
+    const char* first_value =
+        static_cast<const char*>(pages.v) + pages.table[low / pages.block_size] * pages.block_size * bytes;
+    keys.runs(low, high, bytes, first_value, [&](int64_t p, const char* row, int64_t n) {
+        for (int64_t g = 0; g < kv_heads; g++)
+            by_twos(g, shared, [&](auto width, int64_t h) {
+                constexpr int M = decltype(width)::value;
+                const float* qs[M];
+                float* to[M];
+                for (int m = 0; m < M; m++) {
+                    qs[m] = q + (h + m) * dim;
+                    to[m] = scores + (h + m) * room + (p - low);
+                }
+                score_run<Half, M>(row + g * head_bytes, bytes, n, qs, dim, to);
+            });
+    });
+    for (int64_t h = 0; h < heads; h++) soften(scores + h * room, high - low);
+    std::memset(out, 0, static_cast<size_t>(heads * dim) * 4);
+    values.runs(low, high, bytes, static_cast<const char*>(next), [&](int64_t p, const char* row, int64_t n) {
+        for (int64_t g = 0; g < kv_heads; g++)
+            by_twos(g, shared, [&](auto width, int64_t h) {
+                constexpr int M = decltype(width)::value;
+                const float* weights[M];
+                float* outs[M];
+                for (int m = 0; m < M; m++) {
+                    weights[m] = scores + (h + m) * room + (p - low);
+                    outs[m] = out + (h + m) * dim;
+                }
+                gather_run<Half, M>(row + g * head_bytes, bytes, n, weights, outs, dim);
+            });
+    });
+}
+
+static void attend_token(const Pages& pages, const float* q, float* out, int64_t heads, int64_t kv_heads, int64_t dim,
+                         int64_t low, int64_t high, const void* next, float* scores, int64_t room) {
+    if (pages.half)
+        attend_heads<true>(pages, q, out, heads, kv_heads, dim, low, high, next, scores, room);
+    else
+        attend_heads<false>(pages, q, out, heads, kv_heads, dim, low, high, next, scores, room);
 }
 
 }  // namespace EVIDENT_ISA

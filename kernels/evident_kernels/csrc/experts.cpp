@@ -21,23 +21,44 @@ int64_t widest_prepared(const Isa& isa, int64_t cols) {
     return std::max({isa.prepared_bytes(EV_F32, cols), isa.prepared_bytes(EV_INT8, cols), isa.prepared_bytes(EV_INT4, cols)});
 }
 
-Experts::Experts(const Isa& isa, int threads, Buffers& buffers, int64_t most_pairs, int64_t widest)
-    : isa_(isa), threads_(threads), widest_(widest), most_bytes_(widest_prepared(isa, widest)) {
-    inner_ = buffers.inner.at_least(most_pairs * widest);
-    scales_ = buffers.scales.at_least(most_pairs);
-    weights_ = buffers.weights.at_least(most_pairs);
-    prepared_ = buffers.prepared.at_least(most_pairs * most_bytes_);
-    tokens_ = buffers.tokens.at_least(most_pairs);
+Experts::Experts(const Isa& isa, int threads, Buffers& buffers, int64_t tokens, int64_t active, int64_t widest,
+                 int64_t hidden)
+    : isa_(isa),
+      threads_(threads),
+      count_(tokens),
+      most_active_(active),
+      widest_(widest),
+      most_bytes_(widest_prepared(isa, widest)),
+      hidden_(hidden) {
+    const int64_t pairs = tokens * active;
+    inner_ = buffers.inner.at_least(pairs * widest);
+    scales_ = buffers.scales.at_least(pairs);
+    weights_ = buffers.weights.at_least(pairs);
+    prepared_ = buffers.prepared.at_least(pairs * most_bytes_);
+    tokens_ = buffers.tokens.at_least(pairs);
+    token_pairs_ = buffers.pairs.at_least(pairs);
+    ends_ = buffers.ends.at_least(tokens);
+    outputs_ = grid_of(buffers.outputs, pairs, hidden);
 }
 
 void Experts::clear() {
     groups_.clear();
     pairs_ = 0;
+    std::fill_n(ends_, count_, 0);
 }
 
 void Experts::add(const Matrix& up, const Matrix& down, int64_t count) {
-    groups_.push_back({up, down, pairs_, count, 0, 0, isa_.prepared_bytes(down.kind, down.cols)});
+    groups_.push_back({up, down, pairs_, count, isa_.prepared_bytes(down.kind, down.cols), 0, 0, 0, 0});
     pairs_ += count;
+}
+
+void Experts::add_for_all(const Matrix& up, const Matrix& down) {
+    for (int64_t t = 0; t < count_; t++) {
+        tokens_[pairs_ + t] = static_cast<int32_t>(t);
+        weights_[pairs_ + t] = 1.0f;
+        token_pairs_[t * most_active_ + ends_[t]++] = static_cast<int32_t>(pairs_ + t);
+    }
+    add(up, down, count_);
 }
 
 int64_t Experts::up_chunks() {
@@ -45,46 +66,38 @@ int64_t Experts::up_chunks() {
     for (const Group& group : groups_) all += 2 * group.down.cols;
     for (Group& group : groups_) {
         const int64_t both = chunk_rows(threads_, all, group.up.row_bytes(), group.up.cols * group.count);
-        group.rows = (both / 2 + 3) / 4 * 4;
-        group.first_chunk = chunks;
-        chunks += (group.down.cols + group.rows - 1) / group.rows;
+        group.up_rows = (both / 2 + 3) / 4 * 4;
+        group.up_chunk = chunks;
+        chunks += (group.down.cols + group.up_rows - 1) / group.up_rows;
     }
     return chunks;
 }
 
-void Experts::add_for_all(const Matrix& up, const Matrix& down, int64_t tokens) {
-    for (int64_t t = 0; t < tokens; t++) {
-        tokens_[pairs_ + t] = static_cast<int32_t>(t);
-        weights_[pairs_ + t] = 1.0f;
-    }
-    add(up, down, tokens);
-}
-
 int64_t Experts::down_chunks() {
-    const int64_t rows = groups_.front().down.rows;
-    int64_t bytes = 0, products = 0;
-    for (const Group& group : groups_) {
-        bytes += group.down.row_bytes();
-        products += group.down.cols * group.count;
+    const int64_t all = hidden_ * static_cast<int64_t>(groups_.size());
+    int64_t chunks = 0;
+    for (Group& group : groups_) {
+        group.down_rows = chunk_rows(threads_, all, group.down.row_bytes(), group.down.cols * group.count);
+        group.down_chunk = chunks;
+        chunks += (hidden_ + group.down_rows - 1) / group.down_rows;
     }
-    down_rows_ = chunk_rows(threads_, rows, bytes, products);
-    return (rows + down_rows_ - 1) / down_rows_;
+    return chunks;
 }
 
 void Experts::up(int64_t chunk, const Activations& x, float* tile) {
     size_t g = groups_.size() - 1;
-    while (chunk < groups_[g].first_chunk) g--;
+    while (chunk < groups_[g].up_chunk) g--;
     const Group& group = groups_[g];
-    const int64_t inner = group.down.cols, first = (chunk - group.first_chunk) * group.rows;
-    const int64_t count = std::min(group.rows, inner - first);
+    const int64_t inner = group.down.cols, first = (chunk - group.up_chunk) * group.up_rows;
+    const int64_t count = std::min(group.up_rows, inner - first);
     float *gates = tile, *ups = tile + kTileTokens * kTileRows;
     fetch(group.up, inner + first, count);
     for (int64_t t = 0; t < group.count; t += kTileTokens) {
         const int64_t n = std::min(kTileTokens, group.count - t);
         const int32_t* tokens = tokens_ + group.first + t;
         isa_.multiply(group.up, {nullptr, first, count}, x, tokens, n, gates, kTileRows);
-        if (t == 0 && first + count < inner) fetch(group.up, first + count, group.rows);
-        if (t == 0 && first + count == inner && g + 1 < groups_.size()) fetch(groups_[g + 1].up, 0, groups_[g + 1].rows);
+        if (t == 0 && first + count < inner) fetch(group.up, first + count, group.up_rows);
+        if (t == 0 && first + count == inner && g + 1 < groups_.size()) fetch(groups_[g + 1].up, 0, groups_[g + 1].up_rows);
         isa_.multiply(group.up, {nullptr, inner + first, count}, x, tokens, n, ups, kTileRows);
         for (int64_t i = 0; i < n; i++) {
             isa_.swiglu(gates + i * kTileRows, ups + i * kTileRows, count);
@@ -94,32 +107,35 @@ void Experts::up(int64_t chunk, const Activations& x, float* tile) {
     }
 }
 
-const Experts::Group& Experts::of_pair(int64_t pair) const {
+void Experts::prepare(int64_t pair) {
     const auto after = std::upper_bound(groups_.begin(), groups_.end(), pair,
                                         [](int64_t p, const Group& group) { return p < group.first; });
-    return *(after - 1);
-}
-
-void Experts::prepare(int64_t pair) {
-    const Group& group = of_pair(pair);
+    const Group& group = *(after - 1);
     isa_.prepare(group.down.kind, inner_ + pair * widest_, group.down.cols,
                  prepared_ + group.first * most_bytes_ + (pair - group.first) * group.stride, scales_ + pair);
 }
 
-void Experts::down(int64_t chunk, Grid y, float* tile) {
-    const int64_t rows = groups_.front().down.rows, first = chunk * down_rows_, count = std::min(down_rows_, rows - first);
-    for (size_t g = 0; g < groups_.size(); g++) {
-        const Group& group = groups_[g];
-        if (g + 1 < groups_.size()) fetch(groups_[g + 1].down, first, count);
-        const Activations x{prepared_ + group.first * most_bytes_, group.stride, scales_ + group.first};
-        multiply_blocks(isa_, group.down, {nullptr, first, count}, x, nullptr, group.count, tile,
-                        [&](int64_t t, int64_t n, const float* values) {
-                            for (int64_t i = 0; i < n; i++) {
-                                const int64_t pair = group.first + t + i;
-                                const float weight = weights_[pair];
-                                float* to = y[tokens_[pair]] + first;
-                                for (int64_t r = 0; r < count; r++) to[r] += weight * values[i * kTileRows + r];
-                            }
-                        });
+void Experts::down(int64_t chunk) {
+    size_t g = groups_.size() - 1;
+    while (chunk < groups_[g].down_chunk) g--;
+    const Group& group = groups_[g];
+    const int64_t first = (chunk - group.down_chunk) * group.down_rows;
+    const int64_t count = std::min(group.down_rows, hidden_ - first);
+    if (first + count == hidden_ && g + 1 < groups_.size()) fetch(groups_[g + 1].down, 0, groups_[g + 1].down_rows);
+    const Activations x{prepared_ + group.first * most_bytes_, group.stride, scales_ + group.first};
+    for (int64_t t = 0; t < group.count; t += kTileTokens) {
+        const int64_t n = std::min(kTileTokens, group.count - t);
+        const Activations part{x.data + t * x.stride, x.stride, x.scales + t};
+        isa_.multiply(group.down, {nullptr, first, count}, part, nullptr, n, outputs_[group.first + t] + first,
+                      outputs_.stride);
+    }
+}
+
+void Experts::combine(int64_t token, float* y) const {
+    for (int32_t i = 0; i < ends_[token]; i++) {
+        const int32_t pair = token_pairs_[token * most_active_ + i];
+        const float weight = weights_[pair];
+        const float* output = outputs_[pair];
+        for (int64_t r = 0; r < hidden_; r++) y[r] += weight * output[r];
     }
 }

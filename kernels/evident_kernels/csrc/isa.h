@@ -33,17 +33,12 @@ struct Rows {
     int64_t first, count;
 };
 
-// A sequence's keys and values in the paged cache, and what to fetch while they are read.
+// A sequence's keys and values in the paged cache.
 struct Pages {
     const void *k, *v;  // [slots, G, K], already at the wanted head
     const int32_t* table;
     int64_t block_size, stride;  // elements from one slot to the next
     int32_t half;
-    int64_t fetch;  // elements of each slot of the block that comes next
-    // Whole blocks of another sequence, one for each of this one's; null: none.
-    const void *other_k, *other_v;
-    const int32_t* other_table;
-    int64_t other_blocks;
 };
 
 // One query head of one token: it sees positions low..high - 1.
@@ -73,7 +68,12 @@ struct Isa {
     void (*store_cache)(const float* x, int64_t n, void* out, int64_t offset, int32_t half);
     // At most four queries that share a key/value head; scores: 4 * room floats, room >= high - low and whole eights.
     void (*attend)(const Pages& pages, const Query* queries, int64_t count, int64_t dim, float* scores, int64_t room);
-    // x[i] = exp((x[i] - top) * factor)
+    // All heads of one token, [H, K] from q to out. next: keys that are wanted after it, or null; scores: H * room floats.
+    void (*attend_token)(const Pages& pages, const float* q, float* out, int64_t heads, int64_t kv_heads, int64_t dim,
+                         int64_t low, int64_t high, const void* next, float* scores, int64_t room);
+    // The largest of n floats, those that are no numbers left out; -inf where none is left.
+    float (*largest_of)(const float* x, int64_t n);
+    // out[i] = exp((x[i] - top) * factor)
     void (*exponentials)(const float* x, int64_t n, float top, float factor, float* out);
 };
 

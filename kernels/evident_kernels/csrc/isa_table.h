@@ -15,7 +15,7 @@ static void multiply(const Matrix& m, Rows rows, const Activations& x, const int
 
 static const Isa table(const char* name) {
     return Isa{name,    EVIDENT_INT8_OFFSET != 0, prepared_bytes, prepare, multiply, rms_norm, swiglu, rotate,
-               store_cache, attend,                   exponentials};
+               store_cache, attend, attend_token, largest_of, exponentials};
 }
 
 }  // namespace EVIDENT_ISA

@@ -4,19 +4,33 @@
 #include <cpuid.h>
 #endif
 
+namespace {
+
+#if defined(__x86_64__)
+// What the processor says it has, and the system says it keeps (Intel's Software Developer's Manual, volume 2, CPUID):
+// asked of them and not of the compiler's runtime, which is not there everywhere.
+bool can_run(bool avx512vnni) {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    constexpr unsigned kFma = 1u << 12, kXsave = 1u << 27, kHalf = 1u << 29;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & (kFma | kXsave | kHalf)) != (kFma | kXsave | kHalf)) return false;
+    unsigned low = 0, high = 0;
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    constexpr unsigned kYmm = 0x6, kZmm = 0xe6;
+    if ((low & kYmm) != kYmm || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+    constexpr unsigned kAvx2 = 1u << 5, kF = 1u << 16, kDq = 1u << 17, kBw = 1u << 30, kVl = 1u << 31, kVnni = 1u << 11;
+    if (!(b & kAvx2)) return false;
+    return !avx512vnni ||
+           ((low & kZmm) == kZmm && (b & (kF | kDq | kBw | kVl)) == (kF | kDq | kBw | kVl) && (c & kVnni));
+}
+#endif
+
+}  // namespace
+
 const Isa* find_isa(const char* name) {
     if (!std::strcmp(name, "plain")) return isa_plain();
 #if defined(__x86_64__)
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    const bool has_half = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
-    const bool has_avx2 = has_half && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (!std::strcmp(name, "avx2")) return has_avx2 ? isa_avx2() : nullptr;
-    if (!std::strcmp(name, "avx512vnni"))
-        return has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                       __builtin_cpu_supports("avx512vnni")
-                   ? isa_avx512vnni()
-                   : nullptr;
+    if (!std::strcmp(name, "avx2")) return can_run(false) ? isa_avx2() : nullptr;
+    if (!std::strcmp(name, "avx512vnni")) return can_run(true) ? isa_avx512vnni() : nullptr;
 #endif
     return nullptr;
 }

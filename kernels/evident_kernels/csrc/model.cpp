@@ -1,7 +1,8 @@
-// Making a model, asking the machine what it can run, and checking a step before it is run.
+// Making a model, and checking a step before it is run.
 #include "model.h"
 
 #include <algorithm>
+#include <cstdarg>
 #include <cstdio>
 
 #include "pages.h"
@@ -9,6 +10,7 @@
 
 EvModel::EvModel(const EvSpec& given, int threads, const Isa& chosen)
     : isa(chosen), spec(given), embedding(given.embedding, chosen, false), head(given.head, chosen, true), pool(threads) {
+    spec.layers = nullptr;  // the caller's, and gone after this
     layers.reserve(static_cast<size_t>(spec.num_layers));
     for (int32_t i = 0; i < spec.num_layers; i++) {
         const EvLayer& each = given.layers[i];
@@ -25,16 +27,14 @@ EvModel::EvModel(const EvSpec& given, int threads, const Isa& chosen)
     const auto note = [&](const EvWeight& weight) {
         if (!weight.data) return;
         const uintptr_t begin = reinterpret_cast<uintptr_t>(weight.data);
-        const int64_t bytes = weight.rows * weight.cols * weight.count;
-        ranges.emplace_back(begin, begin + static_cast<uintptr_t>(weight.kind == EV_F32    ? bytes * 4
-                                                                  : weight.kind == EV_INT8 ? bytes
-                                                                                           : bytes / 2));
+        const int64_t values = weight.rows * weight.cols * weight.count;
+        const int64_t bytes = weight.kind == EV_F32 ? values * 4 : weight.kind == EV_INT8 ? values : values / 2;
+        ranges.emplace_back(begin, begin + static_cast<uintptr_t>(bytes));
     };
     for (const Layer& layer : layers)
         for (const EvWeight* each : {&layer.spec.wq, &layer.spec.wk, &layer.spec.wv, &layer.spec.wo, &layer.spec.w13,
                                      &layer.spec.w2, &layer.spec.shared13, &layer.spec.shared2})
             note(*each);
-    note(spec.embedding);
     note(spec.head);
     enlarge_pages(std::move(ranges));
     buffers.tiles.resize(static_cast<size_t>(threads));
@@ -43,9 +43,11 @@ EvModel::EvModel(const EvSpec& given, int threads, const Isa& chosen)
 
 namespace {
 
-template <class... Values>
-int32_t refuse(EvStep& step, const char* format, Values... values) {
-    std::snprintf(step.error, sizeof step.error, format, values...);
+__attribute__((format(printf, 2, 3))) int32_t refuse(EvStep& step, const char* format, ...) {
+    va_list values;
+    va_start(values, format);
+    std::vsnprintf(step.error, sizeof step.error, format, values);
+    va_end(values);
     return -1;
 }
 

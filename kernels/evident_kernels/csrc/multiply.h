@@ -1,6 +1,7 @@
-// Matrix times tokens, in tiles of four rows by up to four tokens.
+// Matrix times tokens, in tiles of four rows by up to six tokens.
 //
-// A kernel gives `kTokens`, its widest tile, and `run<T>`; the value of a (row, token) pair depends on that pair alone. Included into one namespace per instruction set.
+// A kernel gives `kTokens`, its widest tile, and `run<T>`; the value of a (row, token) pair depends on that pair alone.
+// Included into one namespace per instruction set.
 #pragma once
 
 #include <type_traits>
@@ -116,7 +117,7 @@ void multiply_with(const Matrix& m, const Rows& rows, const Activations& x, cons
                    float* out, int64_t ld) {
     if (rows.list) return multiply_block<Kernel>(m, rows, x, tokens, count, out, ld, 0);
     const int64_t bytes = m.row_bytes(), whole = rows.count & ~int64_t{3};
-    int64_t block = kBlockBytes / bytes & ~int64_t{3};
+    int64_t block = (kBlockBytes / bytes) & ~int64_t{3};
     block = block < 4 ? 4 : block;
     for (int64_t r = 0; r < whole; r += block) {
         const int64_t n = whole - r < block ? whole - r : block;

@@ -68,12 +68,12 @@ class ExpertsJob : public Job {
     ExpertsJob(const Isa& isa, Workshop& shop, const Linear& up, const Linear& down, const float* x,
                const int64_t* ids, const float* weights, int64_t tokens, int64_t active, float* y)
         : isa_(isa), shop_(shop), up_(up), x_(x), tokens_(tokens), width_(down.rows()), y_(y),
-          experts_(isa_, shop.pool.threads(), shop.experts, tokens * active, down.cols()) {
+          experts_(isa_, shop.pool.threads(), shop.experts, tokens, active, down.cols(), down.rows()) {
         stride_ = isa_.prepared_bytes(up.kind(), up.cols());
         prepared_ = shop.prepared.at_least(tokens * stride_);
         scales_ = shop.scales.at_least(tokens);
         experts_.clear();
-        experts_.add_chosen(up, down, ids, weights, tokens, active);
+        experts_.add_chosen(up, down, ids, weights, active);
         std::fill_n(y, tokens * width_, 0.0f);
     }
     int64_t advance(int) override {
@@ -82,6 +82,7 @@ class ExpertsJob : public Job {
             case 2: return experts_.up_chunks();
             case 3: return experts_.pairs();
             case 4: return experts_.down_chunks();
+            case 5: return tokens_;
             default: return 0;
         }
     }
@@ -93,7 +94,8 @@ class ExpertsJob : public Job {
                                     scales_ + index);
             case 2: return experts_.up(index, {prepared_, stride_, scales_}, tile);
             case 3: return experts_.prepare(index);
-            default: return experts_.down(index, {y_, width_}, tile);
+            case 4: return experts_.down(index);
+            default: return experts_.combine(index, y_ + index * width_);
         }
     }
 

@@ -154,8 +154,10 @@ void Pool::work(int thread, bool published) {
             finished = 0;
             if (all == owed) {
                 const uint64_t next = (phase + 1) & 0xffffffff;
-                publish(next, job_->advance(thread));
-                if (over_.load(std::memory_order_relaxed) == next) return;
+                const int64_t chunks = job_->advance(thread);
+                publish(next, chunks);
+                // Not by over_: the caller may have run and ended another job since.
+                if (chunks == 0) return;
                 phase = next;
                 published = true;
                 continue;

@@ -23,7 +23,7 @@ Step::Step(EvModel& model, const EvStep& step)
       G(spec_.kv_heads),
       K(spec_.head_dim),
       width_((H + 2 * G) * K),
-      experts_(isa_, model.pool.threads(), model.buffers.experts, T * model.most_active, model.widest_inner) {
+      experts_(isa_, model.pool.threads(), model.buffers.experts, T, model.most_active, model.widest_inner, D) {
     auto& b = model.buffers;
     const int64_t rows = std::max<int64_t>(T, step.R), widest = std::max(D, H * K);
     x_ = grid_of(b.x, T, D);
@@ -79,7 +79,7 @@ int64_t Step::prepare_stage(bool& little) {
     little = false;
     switch (stage_) {
         case kEmbed: return tokens(T, D);
-        case kNormAttention: return tokens(T, 2 * D);
+        case kNormAttention: return tokens(T, (2 + model_.most_active) * D);
         case kHeads: return G;
         case kProject: return cut(width_, layer_->wq, T);
         case kPlace: return tokens(T, width_);
@@ -96,7 +96,7 @@ int64_t Step::prepare_stage(bool& little) {
         case kUp: plan_experts(); return experts_.up_chunks();
         case kPrepareDown: return tokens(experts_.pairs(), model_.widest_inner);
         case kDown: return experts_.down_chunks();
-        case kNormHead: return tokens(step_.R, 2 * D);
+        case kNormHead: return tokens(step_.R, (2 + model_.most_active) * D);
         case kHead: return step_.R ? cut(spec_.vocab, model_.head, step_.R) : 0;
         case kOver: return 0;
     }
@@ -122,14 +122,15 @@ void Step::chunk(int64_t index, int thread) {
     switch (stage_) {
         case kEmbed: return embed(index);
         case kNormAttention: {
-            float* normed = normed_[index];
-            isa_.rms_norm(x_[index], layer_->spec.attn_norm, D, spec_.eps, normed);
+            float *x = x_[index], *normed = normed_[index];
+            if (layer_index_ > 0) experts_.combine(index, x);
+            isa_.rms_norm(x, layer_->spec.attn_norm, D, spec_.eps, normed);
             return prepare(normed, layer_->wq, index);
         }
         case kHeads: return heads(index, thread);
         case kProject: return project(first, count(width_));
         case kPlace: return place_all(index);
-        case kAttend: return attend(spans_[static_cast<size_t>(index / G)], index % G, K, nullptr, thread);
+        case kAttend: return attend(spans_[static_cast<size_t>(index / G)], index % G, thread);
         case kWhole: return attend_whole(static_cast<size_t>(index), thread);
         case kPrepareOut: return prepare(attended_[index], layer_->wo, index);
         case kOut: return output(first, count(D), thread);
@@ -138,10 +139,12 @@ void Step::chunk(int64_t index, int thread) {
         case kChoose: return choose(index);
         case kUp: return experts_.up(index, prepared(layer_->w13), tile(thread));
         case kPrepareDown: return experts_.prepare(index);
-        case kDown: return experts_.down(index, x_, tile(thread));
+        case kDown: return experts_.down(index);
         case kNormHead: {
             float* normed = normed_[index];
-            isa_.rms_norm(x_[step_.rows[index]], spec_.norm, D, spec_.eps, normed);
+            std::memcpy(normed, x_[step_.rows[index]], static_cast<size_t>(D) * sizeof(float));
+            if (layer_) experts_.combine(step_.rows[index], normed);
+            isa_.rms_norm(normed, spec_.norm, D, spec_.eps, normed);
             return prepare(normed, model_.head, index);
         }
         case kHead: return head(first, count(spec_.vocab), thread);

@@ -43,7 +43,9 @@ class Step : public Job {
     void project(int64_t first, int64_t count);
     void place(int64_t token, int64_t head, int64_t heads, int64_t kv_head, int64_t kv_heads);
     void place_all(int64_t token);
-    void attend(const Span& span, int64_t kv_head, int64_t fetch, const Span* next, int thread);
+    Pages pages(const Span& span, int64_t kv_head) const;
+    int64_t lowest(int64_t high) const;
+    void attend(const Span& span, int64_t kv_head, int thread);
     void attend_whole(size_t index, int thread);
     void heads(int64_t kv_head, int thread);
     void output(int64_t first, int64_t count, int thread);

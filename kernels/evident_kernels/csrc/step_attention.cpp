@@ -14,8 +14,8 @@ void Step::plan_attention() {
     }
     // A sequence's heads lie side by side in the cache: where there are sequences enough, one thread reads them all.
     whole_spans_ = T == step_.S && T >= 4 * model_.pool.threads();
-    room_ = (longest + 7 & ~int64_t{7}) + 8;
-    for (auto& each : model_.buffers.scores) each.at_least(4 * room_);
+    room_ = ((longest + 7) & ~int64_t{7}) + 8;
+    for (auto& each : model_.buffers.scores) each.at_least((whole_spans_ ? std::max<int64_t>(4, H) : 4) * room_);
 }
 
 void Step::project(int64_t first, int64_t count) {
@@ -61,29 +61,26 @@ void Step::place_all(int64_t token) {
     place(token, 0, H, 0, G);
 }
 
-// One key/value head for a span. fetch: elements of a slot, from this head's on, to fetch ahead; next: a span to fetch
-// meanwhile, or null.
-void Step::attend(const Span& span, int64_t kv_head, int64_t fetch, const Span* next, int thread) {
+Pages Step::pages(const Span& span, int64_t kv_head) const {
     const size_t l = static_cast<size_t>(layer_index_);
-    const int64_t offset = kv_head * K * (model_.half ? 2 : 4), shared = H / G, window = layer_->spec.window;
-    const auto table = [&](const Span& of) { return step_.tables + static_cast<int64_t>(of.sequence) * step_.B; };
-    Pages pages{static_cast<const char*>(model_.k[l]) + offset,
-                static_cast<const char*>(model_.v[l]) + offset,
-                table(span),
-                step_.block_size,
-                G * K,
-                model_.half,
-                fetch,
-                nullptr,
-                nullptr,
-                nullptr,
-                0};
-    if (next) {
-        pages.other_k = model_.k[l];
-        pages.other_v = model_.v[l];
-        pages.other_table = table(*next);
-        pages.other_blocks = (step_.contexts[next->sequence] + step_.block_size - 1) / step_.block_size;
-    }
+    const int64_t offset = kv_head * K * (model_.half ? 2 : 4);
+    return {static_cast<const char*>(model_.k[l]) + offset,
+            static_cast<const char*>(model_.v[l]) + offset,
+            step_.tables + static_cast<int64_t>(span.sequence) * step_.B,
+            step_.block_size,
+            G * K,
+            model_.half};
+}
+
+int64_t Step::lowest(int64_t high) const {
+    const int64_t window = layer_->spec.window;
+    return window ? std::max<int64_t>(0, high - window) : 0;
+}
+
+// One key/value head and the query heads that share it, for a span of a sequence's tokens.
+void Step::attend(const Span& span, int64_t kv_head, int thread) {
+    const Pages from = pages(span, kv_head);
+    const int64_t shared = H / G;
     const int64_t queries = (span.end - span.begin) * shared;
     Query some[4];
     for (int64_t i = 0; i < queries; i += 4) {
@@ -92,20 +89,24 @@ void Step::attend(const Span& span, int64_t kv_head, int64_t fetch, const Span* 
             const int64_t token = span.begin + (i + j) / shared, head = kv_head * shared + (i + j) % shared;
             const int64_t high = step_.positions[token] + int64_t{1};
             some[j] = {qkv_[token] + head * K, attended_[token] + head * K,
-                       window ? std::max<int64_t>(0, high - window) : 0, high};
+                       lowest(high), high};
         }
-        isa_.attend(pages, some, n, K, model_.buffers.scores[static_cast<size_t>(thread)].get(), room_);
+        isa_.attend(from, some, n, K, model_.buffers.scores[static_cast<size_t>(thread)].get(), room_);
     }
 }
 
-// All of a sequence's single token: its heads one after the other, where the first fetches the rows of them all, the
-// second those of the sequence that comes next.
+// All that the attention does with a sequence's single token.
 void Step::attend_whole(size_t index, int thread) {
-    const int64_t token = spans_[index].begin;
+    const int64_t token = spans_[index].begin, high = step_.positions[token] + int64_t{1};
+    const Pages from = pages(spans_[index], 0);
+    const void* next = nullptr;
+    if (index + 1 < spans_.size()) {
+        const Pages then = pages(spans_[index + 1], 0);
+        next = static_cast<const char*>(then.k) + then.table[0] * step_.block_size * G * K * (model_.half ? 2 : 4);
+    }
     place_all(token);
-    const Span* next = index + 1 < spans_.size() ? &spans_[index + 1] : nullptr;
-    for (int64_t g = 0; g < G; g++)
-        attend(spans_[index], g, g ? 0 : G * K, g == std::min<int64_t>(1, G - 1) ? next : nullptr, thread);
+    isa_.attend_token(from, qkv_[token], attended_[token], H, G, K, lowest(high), high, next,
+                      model_.buffers.scores[static_cast<size_t>(thread)].get(), room_);
     prepare(attended_[token], layer_->wo, token);
 }
 
@@ -116,7 +117,7 @@ void Step::heads(int64_t kv_head, int thread) {
     project((H + kv_head) * K, K);
     project((H + G + kv_head) * K, K);
     for (int64_t t = 0; t < T; t++) place(t, kv_head * shared, shared, kv_head, 1);
-    for (const Span& span : spans_) attend(span, kv_head, K, nullptr, thread);
+    for (const Span& span : spans_) attend(span, kv_head, thread);
 }
 
 void Step::output(int64_t first, int64_t count, int thread) {

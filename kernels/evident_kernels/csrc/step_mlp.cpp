@@ -32,7 +32,7 @@ void Step::choose(int64_t token) {
 
 void Step::plan_experts() {
     experts_.clear();
-    if (!layer_->spec.num_experts) return experts_.add_for_all(layer_->w13.matrix(), layer_->w2.matrix(), T);
-    experts_.add_chosen(layer_->w13, layer_->w2, ids_, weights_, T, layer_->spec.top_k);
-    if (layer_->shared13) experts_.add_for_all(layer_->shared13.matrix(), layer_->shared2.matrix(), T);
+    if (!layer_->spec.num_experts) return experts_.add_for_all(layer_->w13.matrix(), layer_->w2.matrix());
+    experts_.add_chosen(layer_->w13, layer_->w2, ids_, weights_, layer_->spec.top_k);
+    if (layer_->shared13) experts_.add_for_all(layer_->shared13.matrix(), layer_->shared2.matrix());
 }

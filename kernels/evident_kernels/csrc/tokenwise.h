@@ -200,6 +200,15 @@ static void store_cache(const float* x, int64_t n, void* out, int64_t offset, in
     for (int64_t i = 0; i < n; i += 8) store_half(to + i, load(x + i));
 }
 
+static float largest_of(const float* x, int64_t n) {
+    V8 tops[4] = {splat(-INFINITY), splat(-INFINITY), splat(-INFINITY), splat(-INFINITY)};
+    int64_t i = 0;
+    for (; i + 32 <= n; i += 32)
+        for (int j = 0; j < 4; j++) tops[j] = max(load(x + i + 8 * j), tops[j]);  // of no number, max takes the second
+    for (; i < n; i += 8) tops[0] = max(n - i >= 8 ? load(x + i) : load_part(x + i, n - i, -INFINITY), tops[0]);
+    return largest(max(max(tops[0], tops[1]), max(tops[2], tops[3])));
+}
+
 static void exponentials(const float* x, int64_t n, float top, float factor, float* out) {
     for (int64_t i = 0; i < n; i += 8) {
         const bool whole = n - i >= 8;
