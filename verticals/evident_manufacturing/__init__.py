@@ -13,4 +13,5 @@ vertical = Vertical(
     app="evident_manufacturing.app:create_app",
     cli="evident_manufacturing.cli:manufacturing",
     requires=("cv2", "numpy", "onnxruntime", "PIL", "yaml"),
+    preload=("evident_manufacturing.desk",),
 )

@@ -26,7 +26,9 @@ class Alignment(Frozen):
         dy: Pixels down.
         angle: Degrees, counter-clockwise as shown, about the image's centre.
         confidence: From 0 (no relation) to 1 (the same picture).
-        residual: Pixels, root mean square of what local refinement found left over.
+        residual: Pixels, root mean square distance of edges that the fit leaves over.
+        bend: Pixels (x, y) to the right and down by which places lie off that shift and turn, at the middles of a grid
+            of equal cells over the tested image, row by row, linear in between; empty: none.
     """
 
     dx: float = 0.0
@@ -34,6 +36,7 @@ class Alignment(Frozen):
     angle: float = 0.0
     confidence: float = Field(ge=0.0, le=1.0)
     residual: float = Field(default=0.0, ge=0.0)
+    bend: tuple[tuple[tuple[float, float], ...], ...] = ()
 
 
 class Calibration(Frozen):
@@ -47,6 +50,7 @@ class Calibration(Frozen):
         made: Day of the calibration.
         valid_until: Last day on which it holds.
         camera: Which camera it is of; empty: any.
+        scale_uncertainty: Relative standard uncertainty of ``mm_per_pixel``: of the fit and of the target.
     """
 
     id: str = Field(min_length=1)
@@ -56,10 +60,11 @@ class Calibration(Frozen):
     made: date
     valid_until: date
     camera: str = ""
+    scale_uncertainty: float = Field(default=0.0, ge=0.0)
 
 
 class Quantity(Frozen):
-    """A measured value with its expanded uncertainty (k = 2, about 95 %), both in ``unit`` (``mm``, ``mm2``, ``px``, ``px2``)."""
+    """A measured value with its expanded uncertainty (k = 2, about 95 %), both in ``unit``."""
 
     value: Decimal
     uncertainty: Decimal
@@ -124,7 +129,9 @@ class Defect(Frozen):
     Attributes:
         number: From 1, in reading order.
         kind: One of :data:`KINDS`, or a kind that a person added.
-        bbox: What is drawn and exported: around the pixels where they are known.
+        bbox: What is drawn and exported, in whole pixels: the detector's box with the differences in it, or around a
+            difference with the margin that a person would leave.
+        mask_rle: Of the differences, within ``bbox``, as :class:`Candidate` writes it.
         score: Calibrated probability that this is a defect.
         size: None where there is no difference component to measure.
     """
@@ -187,7 +194,10 @@ class Part(Frozen):
 
 
 class Inspection(Frozen):
-    """Everything that is known about one part: what the pages, the exports and the MES are made of."""
+    """Everything that is known about one part: what the pages, the exports and the MES are made of.
+
+    ``report`` is None where it was not asked for: it can be written of the facts and claims at any time.
+    """
 
     part: Part
     input: InputRef
@@ -200,7 +210,7 @@ class Inspection(Frozen):
     facts: tuple[Fact, ...]
     claims: tuple[Claim, ...]
     verdict: Verdict
-    report: Report
+    report: Report | None = None
     model: str
     version: str
     milliseconds: dict[str, float] = Field(default_factory=dict)

@@ -1,0 +1,146 @@
+"""The OPC UA server, read by asyncua's client: the last result, the event, and both methods."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asyncua import Client
+
+from evident_core.errors import InvalidInput
+from evident_manufacturing.delivery.courier import Backoff, Courier
+from evident_manufacturing.delivery.endurance import specimen
+from evident_manufacturing.delivery.opcua import NAMESPACE, OpcUaSettings, OpcUaSink
+from evident_manufacturing.delivery.outbox import Outbox
+from line_broker import free_port
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    with Outbox(tmp_path / "outbox.sqlite3", owner="agent") as opened:
+        yield opened
+
+
+class Hearing:
+    """What a subscription heard."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    def event_notification(self, event: Any) -> None:
+        self.events.append(event)
+
+
+async def management(client: Client, station: str) -> tuple[Any, Any, int]:
+    space = await client.get_namespace_index(NAMESPACE)
+    at = await client.nodes.objects.get_child([f"{space}:{station}"])
+    return at, await at.get_child([f"{space}:ResultManagement"]), space
+
+
+def test_a_client_reads_results_and_hears_of_them(outbox: Outbox) -> None:
+    settings = OpcUaSettings("aoi-1", port=free_port())
+    sink = OpcUaSink(settings)
+    assert sink.idle() == ""
+    outbox.put([specimen(n) for n in range(3)])
+
+    async def client() -> None:
+        async with Client(settings.url) as connected:
+            await connected.load_data_type_definitions()
+            station, methods, space = await management(connected, "aoi-1")
+            hearing = Hearing()
+            kind = await connected.nodes.base_event_type.get_child([f"{space}:ResultReadyEventType"])
+            subscription = await connected.create_subscription(20, hearing)
+            await subscription.subscribe_events(station, kind)
+            assert await asyncio.to_thread(Courier(outbox, sink).drain, 20)
+            for _ in range(200):
+                if len(hearing.events) == 3:
+                    break
+                await asyncio.sleep(0.02)
+            assert [event.PartId for event in hearing.events] == ["board-000000", "board-000001", "board-000002"]
+            assert [event.ResultId for event in hearing.events] == [specimen(n).event_id for n in range(3)]
+            assert [event.MeasId for event in hearing.events] == ["1", "2", "3"]
+            assert hearing.events[0].Message.Text == "board-000000: reject"
+
+            last = await (await methods.get_child([f"{space}:Results", f"{space}:LastResult"])).read_value()
+            assert (last.resultId, last.partId, last.productId) == (specimen(2).event_id, "board-000002", "demo")
+            assert (last.isPartial, last.isSimulated, last.resultState) == (False, False, 1)
+            assert (last.internalRecipeId, last.internalConfigurationId, last.jobId) == (
+                "demo@1",
+                "generated 1",
+                "lot-0",
+            )
+            assert last.creationTime == datetime(2026, 1, 1, tzinfo=UTC)
+            assert json.loads(last.resultContent)["defects"][0]["class"] == "short"
+
+            first, error = await methods.call_method(f"{space}:GetResultById", specimen(0).event_id)
+            assert (first.partId, error) == ("board-000000", 0)
+            unknown, error = await methods.call_method(f"{space}:GetResultById", "no such id")
+            assert (unknown.resultState, error) == (0, -1)
+
+    try:
+        asyncio.run(client())
+    finally:
+        sink.close()
+
+
+def test_results_wait_until_a_client_acknowledges_them(outbox: Outbox) -> None:
+    settings = OpcUaSettings("aoi-1", port=free_port(), confirm="client", seconds=3.0)
+    sink = OpcUaSink(settings)
+    outbox.put([specimen(0), specimen(1)])
+    courier = Courier(outbox, sink, backoff=Backoff(first=0.05, longest=0.1))
+
+    async def client() -> None:
+        async with Client(settings.url) as connected:
+            await connected.load_data_type_definitions()
+            _, methods, space = await management(connected, "aoi-1")
+            name = f"{space}:AcknowledgeResults"
+            assert await methods.call_method(name, ["never shown"]) == -1
+            stop = threading.Event()
+            thread = threading.Thread(target=courier.run, args=(stop,))
+            thread.start()
+            for number in (0, 1):
+                while await methods.call_method(name, [specimen(number).event_id]) != 0:
+                    await asyncio.sleep(0.02)
+            while outbox.waiting:
+                await asyncio.sleep(0.02)
+            stop.set()
+            await asyncio.to_thread(thread.join)
+
+    assert sink.idle() == ""
+    try:
+        asyncio.run(client())
+    finally:
+        sink.close()
+    assert outbox.waiting == 0
+
+
+def test_nothing_is_delivered_where_no_client_acknowledges(outbox: Outbox) -> None:
+    sink = OpcUaSink(OpcUaSettings("aoi-1", port=free_port(), confirm="client", seconds=1.0))
+    outbox.put([specimen(0)])
+    courier = Courier(outbox, sink)
+    courier.step()
+    assert (courier.problem, outbox.waiting) == ("no client acknowledged 1 results", 1)
+    sink.close()
+
+
+def test_a_port_that_is_taken_is_said_and_events_wait(outbox: Outbox) -> None:
+    port = free_port()
+    first, second = OpcUaSink(OpcUaSettings("a", port=port)), OpcUaSink(OpcUaSettings("b", port=port))
+    assert first.idle() == ""
+    outbox.put([specimen(0)])
+    courier = Courier(outbox, second, backoff=Backoff(first=0.05, longest=0.1))
+    courier.step()
+    assert f"no OPC UA server at opc.tcp://127.0.0.1:{port}" in courier.problem
+    assert outbox.waiting == 1
+    first.close()
+    assert courier.drain(20)
+    second.close()
+
+
+def test_other_machines_are_not_served_without_a_certificate() -> None:
+    with pytest.raises(InvalidInput, match=r"at 0\.0\.0\.0 without a certificate"):
+        OpcUaSink(OpcUaSettings("a", host="0.0.0.0"))

@@ -1,0 +1,204 @@
+"""The loop beside the line: take an image, inspect it, put its event in the outbox; another thread delivers.
+
+The image is let go only when its event is on disk. So a kill at any point gives the part again, and the outbox and the
+MES know by its id what they have.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+from evident_core.errors import Conflict, EvidentError, InvalidInput, ModelNotReady, ResourceExceeded, TooLarge, TooMany
+from evident_manufacturing.agent.metrics import Metrics
+from evident_manufacturing.agent.models import Inspect, ModelStore
+from evident_manufacturing.agent.sources import Source, Taken, Unusable
+from evident_manufacturing.agent.watchdog import Watchdog, end_process
+from evident_manufacturing.delivery.courier import Backoff, Courier, Sink
+from evident_manufacturing.delivery.events import event_of
+from evident_manufacturing.delivery.outbox import Outbox
+from evident_manufacturing.inspection.schema import Inspection
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_LATER: Final = (ResourceExceeded, TooMany, ModelNotReady)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """How an agent behaves.
+
+    Attributes:
+        station: The inspection point, which is in each event's id.
+        silence: Seconds without a beat after which the watchdog ends the process; longer than any inspection.
+        pause: Seconds between looks at a source that has nothing.
+        retry: Seconds before an image is tried again that failed for a reason of ours: a full disk, no model.
+        metrics_port: Of ``/metrics`` on ``metrics_host``; None: not served.
+    """
+
+    station: str
+    silence: float = 30.0
+    pause: float = 0.05
+    retry: float = 1.0
+    metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
+
+
+class Agent:
+    """An agent at a station.
+
+    Two agents cannot share an outbox; that of one station on another computer is refused by the MQTT sink.
+
+    Args:
+        settings: See there.
+        source: Of images.
+        inspect: The whole inspection, or a :class:`~evident_manufacturing.agent.models.ModelStore`.
+        outbox: Open, and this agent's own.
+        sink: Where events go; None: they wait.
+        backoff: Of the delivery.
+        on_silence: What the watchdog does.
+
+    Attributes:
+        problem: Why this agent does not inspect, or stopped; empty while it does.
+    """
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        source: Source,
+        inspect: Inspect,
+        outbox: Outbox,
+        sink: Sink | None = None,
+        *,
+        backoff: Backoff | None = None,
+        on_silence: Callable[[float], None] = end_process,
+    ) -> None:
+        self.settings, self.source, self.outbox = settings, source, outbox
+        self._inspect = inspect
+        self.courier = Courier(outbox, sink, backoff=backoff) if sink is not None else None
+        self.metrics = Metrics(lambda: outbox.waiting, lambda: outbox.refused)
+        self.problem = ""
+        self._watchdog = Watchdog(settings.silence, on_silence)
+        self._stop = threading.Event()
+        self._stopped_by: BaseException | None = None
+        self._told = 0
+        self._model = ""
+
+    def run(self) -> None:
+        """Inspect until :meth:`stop` is called.
+
+        Raises:
+            EvidentError: The delivery may not go on, for example because another agent has this one's id.
+        """
+        courier = threading.Thread(target=self._deliver, name="courier")
+        close_metrics = (
+            self.metrics.serve(self.settings.metrics_port, self.settings.metrics_host)
+            if self.settings.metrics_port is not None
+            else None
+        )
+        try:
+            with self._watchdog:
+                courier.start()
+                while not self._stop.is_set():
+                    self._watchdog.beat()
+                    pause = self.step()
+                    if pause:
+                        self._stop.wait(pause)
+        finally:
+            self._stop.set()
+            if courier.ident is not None:
+                courier.join()
+            if close_metrics is not None:
+                close_metrics()
+            self.source.close()
+        if self._stopped_by is not None:
+            raise self._stopped_by
+
+    def stop(self) -> None:
+        """Let :meth:`run` return after the part in hand; safe in a signal handler."""
+        self._stop.set()
+
+    def step(self) -> float:
+        """Take one image through; returns the seconds to wait before the next."""
+        began = time.perf_counter()
+        self._tell()
+        try:
+            taken = self.source.next()
+        except Unusable as error:
+            self._fail(error.token, error)
+            return 0.0
+        if taken is None:
+            return self.settings.pause
+        try:
+            inspection = self._timed("inspect", lambda: self._inspect(taken.data, taken.part))
+            self._timed("enqueue", lambda: self._put(inspection))
+        except _LATER as error:
+            # The image is sound and stays where it is.
+            self._say(error)
+            return self.settings.retry
+        except (InvalidInput, TooLarge, Conflict) as error:
+            self._fail(taken.token, error)
+            return 0.0
+        except Exception as error:
+            # Whatever one image does to the inspection, the next part is under the camera already.
+            logger.exception("The inspection of part %r failed.", taken.part.part_id)
+            self._fail(taken.token, error)
+            return 0.0
+        self._let_go(taken)
+        self.metrics.parts.labels(inspection.verdict.decision.value).inc()
+        self.metrics.seconds.labels("whole").observe(time.perf_counter() - began)
+        self.problem = ""
+        return 0.0
+
+    def _put(self, inspection: Inspection) -> None:
+        self.outbox.put([event_of(inspection, station=self.settings.station, inspected=datetime.now(UTC))])
+
+    def _let_go(self, taken: Taken) -> None:
+        try:
+            self.source.done(taken)
+        except OSError as error:
+            # It is given again, and known: better than to stop for a folder that cannot be written.
+            self._say(ResourceExceeded(f"Image {taken.token!r} cannot be put aside: {error}."))
+
+    def _fail(self, token: str, error: Exception) -> None:
+        self.metrics.failures.labels(getattr(error, "code", "error")).inc()
+        logger.warning("Image %r was put aside: %s", token, error)
+        try:
+            self.source.failed(token, str(error))
+        except OSError as refused:
+            self._say(ResourceExceeded(f"Image {token!r} cannot be put aside: {refused}."))
+            self._stop.wait(self.settings.retry)
+
+    def _say(self, error: EvidentError) -> None:
+        self.metrics.failures.labels(error.code).inc()
+        if error.message != self.problem:
+            logger.error("%s", error.message)
+        self.problem = error.message
+
+    def _timed(self, step: str, work: Callable[[], _T]) -> _T:
+        began = time.perf_counter()
+        result = work()
+        self.metrics.seconds.labels(step).observe(time.perf_counter() - began)
+        return result
+
+    def _deliver(self) -> None:
+        if self.courier is None:
+            return
+        try:
+            self.courier.run(self._stop)
+        except BaseException as error:  # told to the caller of run(), which it must not outlive
+            self._stopped_by = error
+            self.problem = str(error)
+            self._stop.set()
+
+    def _tell(self) -> None:
+        if self.courier is not None:
+            self.metrics.delivered.inc(self.courier.delivered - self._told)
+            self._told = self.courier.delivered
+        if isinstance(self._inspect, ModelStore) and self._inspect.pointer.current != self._model:
+            self._model = self._inspect.pointer.current
+            self.metrics.use_model(self._model)

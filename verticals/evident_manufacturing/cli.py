@@ -1,0 +1,292 @@
+"""``evident manufacturing``: inspect, watch a folder, measure, train, export, and serve the pages or the agent."""
+
+import json
+import uuid
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from evident_core.cli import host_option, port_option, serve_app, web_arguments
+from evident_core.errors import EvidentError, InvalidInput, MissingExtra, NotFound
+from evident_core.settings import load
+from evident_manufacturing.inspection import calibration as certificates
+from evident_manufacturing.inspection.assess import Specification
+from evident_manufacturing.inspection.evaluate import Evaluation
+from evident_manufacturing.inspection.evaluate import evaluate as measure
+from evident_manufacturing.inspection.export import FORMATS, export
+from evident_manufacturing.inspection.ingest import read
+from evident_manufacturing.inspection.pipeline import Station, open_models
+from evident_manufacturing.inspection.schema import Decision, Inspection, Part, Quantity
+
+_COLOURS = {Decision.ACCEPT: "green", Decision.REWORK: "yellow", Decision.REJECT: "red"}
+_IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+_template = click.option("--template", type=click.Path(path_type=Path), help="Image of the golden sample.")
+_specification = click.option("--spec", type=click.Path(path_type=Path), help="The product's specification, YAML.")
+_calibration = click.option("--calibration", type=click.Path(path_type=Path), help="Certificate of the camera, YAML.")
+_precision = click.option("--precision", type=click.Choice(["int8", "fp32"]), help="By default int8 where it passed.")
+
+
+@click.group()
+def manufacturing() -> None:
+    """Board image -> defects in mm, a verdict by the product's specification, and MES events."""
+
+
+@manufacturing.command()
+@click.argument("image", type=click.Path(path_type=Path))
+@_template
+@_specification
+@_calibration
+@_precision
+@click.option("--part", "part_id", help="The part's id; by default the file's name.")
+@click.option("--lot", default="", help="The lot it belongs to.")
+@click.option("-o", "--output", multiple=True, type=click.Path(path_type=Path), help=f"Write {', '.join(FORMATS)}.")
+@_json
+def inspect(
+    image: Path,
+    template: Path | None,
+    spec: Path | None,
+    calibration: Path | None,
+    precision: str | None,
+    part_id: str | None,
+    lot: str,
+    output: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Inspect one IMAGE and print its defects and verdict."""
+    formats = [_format_of(path) for path in output]  # before the work, not after it
+    station = _station(template, spec, calibration, precision)
+    data = _bytes(image)
+    inspection = station.inspect(data, Part(part_id=part_id or image.stem, lot=lot), name=image.name)
+    for path, name in zip(output, formats, strict=True):
+        _write(path, export(inspection, name, data if name == "html" else None))
+    if as_json:
+        click.echo(export(inspection, "json"))
+    else:
+        _print(Console(), inspection)
+
+
+@manufacturing.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@_template
+@_specification
+@_calibration
+@_precision
+@click.option("--once", is_flag=True, help="End when all that is there is inspected, instead of waiting for more.")
+@click.option("--every", default=0.5, show_default=True, help="Seconds between two looks at the folder.")
+@_json
+def watch(
+    folder: Path,
+    template: Path | None,
+    spec: Path | None,
+    calibration: Path | None,
+    precision: str | None,
+    once: bool,
+    every: float,
+    as_json: bool,
+) -> None:
+    """Inspect each image that comes into FOLDER, and print a line for each."""
+    import time
+
+    if not folder.is_dir():
+        raise NotFound(f"There is no folder {folder}.", path=str(folder))
+    station = _station(template, spec, calibration, precision)
+    console, seen = Console(), set[tuple[Path, int]]()
+    sizes: dict[Path, int] = {}
+    while True:
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGES)
+        for path in paths:
+            stat = path.stat()
+            key = (path, stat.st_mtime_ns)
+            # A file that is still being written grows: it is taken when it has the size it had at the last look.
+            if key in seen or (not once and sizes.get(path) != stat.st_size):
+                sizes[path] = stat.st_size
+                continue
+            seen.add(key)
+            try:
+                found = station.inspect(path.read_bytes(), Part(part_id=path.stem), name=path.name, report=False)
+            except EvidentError as error:
+                click.echo(f"{path.name}: {error.message}", err=True)
+                continue
+            if as_json:
+                click.echo(json.dumps(found.model_dump(mode="json"), ensure_ascii=False))
+            else:
+                colour, whole = _COLOURS[found.verdict.decision], found.milliseconds["whole"]
+                console.print(
+                    f"{path.name}  [{colour}]{found.verdict.decision}[/]  {len(found.defects)} defects  {whole:.0f} ms",
+                    highlight=False,
+                )
+        if once:
+            return
+        time.sleep(every)
+
+
+@manufacturing.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--split", default="trainval.txt", show_default=True, help="The split file in FOLDER.")
+@click.option("--part", default="all", type=click.Choice(["all", "train", "validation"]), show_default=True)
+@_precision
+@_json
+def evaluate(folder: Path, split: str, part: str, precision: str | None, as_json: bool) -> None:
+    """Measure the detector on FOLDER, which has DeepPCB's layout."""
+    models = open_models(precision=precision)
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    )
+    with bar if not as_json else nullcontext():
+        task = bar.add_task("pairs", total=None)
+        found = measure(
+            folder, models, split=split, part=part, on_pair=lambda done, of: bar.update(task, completed=done, total=of)
+        )
+    if as_json:
+        click.echo(found.model_dump_json(indent=1))
+    else:
+        _print_evaluation(Console(), found)
+
+
+@manufacturing.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--epochs", default=80, show_default=True)
+@click.option("--weights", type=click.Path(path_type=Path), help="A .pt of this service to go on from.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, or the number of a CUDA device.")
+@click.option("--batch", default=32, show_default=True)
+def train(dataset: Path, output: Path, epochs: int, weights: Path | None, device: str, batch: int) -> None:
+    """Train a detector on DATASET (a YAML in Ultralytics' layout) into the folder OUTPUT."""
+    if not dataset.is_file():
+        raise NotFound(f"There is no dataset {dataset}; give its YAML.", path=str(dataset))
+    from evident_manufacturing.inspection import detect
+
+    best = detect.train(dataset, output, epochs=epochs, weights=weights, device=device, batch=batch)
+    click.echo(str(best))
+
+
+@manufacturing.command("export")
+@click.argument("weights", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--data", "data", type=click.Path(path_type=Path), required=True, help="Labelled pairs, for the gates.")
+@click.option("--plain", is_flag=True, help="The model looks at the test alone.")
+@click.option("--version", default=None, help="What results name the model by.")
+def export_model(weights: Path, folder: Path, data: Path, plain: bool, version: str | None) -> None:
+    """Export WEIGHTS (.pt) to FOLDER as ONNX, fp32 and int8, each behind its gates."""
+    from evident_manufacturing.inspection.evaluate.pairs import divide, entries
+    from evident_manufacturing.inspection.evaluate.pairs import read as read_pair
+
+    try:
+        from evident_manufacturing.training import gates
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"Exporting needs {error.name}, which is not installed: pip install 'evident[training]'", extra="training"
+        ) from error
+    training, validation = divide(entries(data))
+    made = gates.export(
+        weights,
+        folder,
+        [read_pair(entry) for entry in validation],
+        [read_pair(entry) for entry in training[::8]],
+        version or f"{weights.stem} {datetime.now(UTC):%Y-%m-%d} {uuid.uuid4().hex[:6]}",
+        fused=not plain,
+    )
+    click.echo(made.model_dump_json(indent=1))
+
+
+@manufacturing.command()
+@host_option
+@port_option
+def serve(host: str | None, port: int | None) -> None:
+    """Open the line's pages: dashboard, boards, review, specification."""
+    from evident_manufacturing.app import create_app  # the web stack is loaded by who serves
+
+    serve_app(load(None, **web_arguments(host, port)), create_app)
+
+
+def _station(template: Path | None, spec: Path | None, calibration: Path | None, precision: str | None) -> Station:
+    return Station(
+        models=open_models(precision=precision),
+        template=read(template, allow_blank=True) if template else None,
+        specification=Specification.load(_bytes(spec), spec.name) if spec else None,
+        calibration=certificates.load(calibration) if calibration else None,
+    )
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise NotFound(f"There is no file {path}.", path=str(path)) from None
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.", path=str(path)) from error
+
+
+def _format_of(path: Path) -> str:
+    name = path.suffix.lstrip(".").lower()
+    if name not in FORMATS:
+        raise InvalidInput(f"{path} has no known ending; end it in {', '.join(f'.{each}' for each in FORMATS)}.")
+    return name
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}.", path=str(path)) from error
+
+
+def _print(console: Console, inspection: Inspection) -> None:
+    table = Table("#", "kind", "box (px)", "length", "width", "area", "gap", "seen by", "probability", box=None)
+    for defect in inspection.defects:
+        size = defect.size
+        figures = (
+            [_size(size.length), _size(size.width), _size(size.area), _size(size.gap)]
+            if size
+            else ["not measured"] + [""] * 3
+        )
+        box = " ".join(f"{value:.0f}" for value in defect.bbox)
+        table.add_row(str(defect.number), defect.kind, box, *figures, defect.seen.value, f"{defect.score:.2f}")
+    if inspection.defects:
+        console.print(table)
+    if inspection.report:
+        for section in inspection.report.sections:
+            for sentence in section.sentences:
+                console.print(sentence.text["en"], highlight=False, markup=False)
+    verdict = inspection.verdict
+    colour = _COLOURS[verdict.decision]
+    weak = " (on weaker evidence)" if verdict.weak else ""
+    console.print(
+        f"[{colour} bold]{verdict.decision.upper()}[/]{weak}  {inspection.model}, "
+        f"{inspection.milliseconds['whole']:.0f} ms",
+        highlight=False,
+    )
+
+
+def _size(quantity: Quantity | None) -> str:
+    return "" if quantity is None else f"{quantity.value} ± {quantity.uncertainty} {quantity.unit}"
+
+
+def _print_evaluation(console: Console, found: Evaluation) -> None:
+    console.print(
+        f"{found.folder}: {found.pairs} pairs, {found.labels} labels, {found.refused} templates refused, {found.model}",
+        highlight=False,
+    )
+    console.print(
+        f"mAP at IoU 0.33 {found.map_iou33:.4f}, at 0.5 {found.map50:.4f}; F {found.f1:.4f} (precision "
+        f"{found.precision:.4f}, recall {found.recall:.4f}); best F {found.best_f1:.4f} at {found.best_threshold:.2f}; "
+        f"{found.milliseconds:.0f} ms a pair",
+        highlight=False,
+    )
+    table = Table("board", "pairs", "mAP .33", "mAP .5", "F", box=None)
+    for name, group in found.by_group.items():
+        table.add_row(name, str(group.pairs), f"{group.map_iou33:.4f}", f"{group.map50:.4f}", f"{group.f1:.4f}")
+    console.print(table)
+    console.print("  ".join(f"{kind} {value:.4f}" for kind, value in found.by_kind.items()), highlight=False)

@@ -1,0 +1,376 @@
+"""A durable queue of events to one destination, in one SQLite file.
+
+What :meth:`Outbox.put` returned from is on disk; what the destination confirmed is never sent again; what is in between
+may be sent twice, under the same event id. Order is a sequence number, never a time: a clock that is set back changes
+nothing. A part's events leave one after the other, in the order they were put.
+"""
+
+import fcntl
+import os
+import secrets
+import sqlite3
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Final, Literal, Self
+
+from evident_core.errors import Conflict, EvidentError, NotFound, ResourceExceeded, TooLarge, TooMany
+from evident_manufacturing.delivery import recovery
+from evident_manufacturing.delivery.events import Event
+from evident_manufacturing.delivery.recovery import DELIVERED, REFUSED, WAITING, Recovery
+
+Durability = Literal["power", "process"]
+
+MAX_BODY: Final = 1 << 20
+_FULL: Final = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_CANTOPEN")
+_TRIM_EVERY: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """An event on its way. ``sequence`` only ever rises, across restarts and across a lost database."""
+
+    sequence: int
+    event_id: str
+    part_id: str
+    body: bytes
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a destination said to a batch; an event that is in neither is tried again.
+
+    Attributes:
+        delivered: Sequences that it confirmed.
+        refused: Sequences that it will never take, and why.
+        problem: Why the others did not arrive.
+        retry_after: Seconds that it asked to wait.
+    """
+
+    delivered: Collection[int] = ()
+    refused: Mapping[int, str] = field(default_factory=dict)
+    problem: str = ""
+    retry_after: float | None = None
+
+
+class Outbox:
+    """The open outbox of one agent; only one process has it open.
+
+    Args:
+        path: The SQLite file; its folder is made.
+        owner: The agent's id, for the message of a second one.
+        durability: ``"power"`` syncs each commit to disk (``synchronous=FULL``): what was put survives a power cut, at
+            the cost of one disk flush for each :meth:`put`. ``"process"`` (``NORMAL``) survives a killed process and
+            not a power cut; ``delivery.endurance --rates`` measures both.
+        max_waiting: Events above which :meth:`put` refuses.
+        keep: How many delivered ids are remembered, so that a part put again is known; about 150 bytes each.
+        max_pages: Limit of the file's size, in pages of 4 KiB; None: the disk's.
+
+    Attributes:
+        recovery: What happened to a damaged file when this was opened; None where it was sound.
+
+    Raises:
+        Conflict: Another agent has it open.
+        ResourceExceeded: The folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        owner: str,
+        durability: Durability = "power",
+        max_waiting: int = 1_000_000,
+        keep: int = 200_000,
+        max_pages: int | None = None,
+    ) -> None:
+        self.path, self.owner = path, owner
+        self._max_waiting, self._keep = max_waiting, keep
+        self._changed = threading.Condition(threading.RLock())
+        self._settled = 0
+        self._lock = _lock(path, owner)
+        try:
+            self.recovery: Recovery | None = recovery.make_sound(path)
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute(f"PRAGMA synchronous={'FULL' if durability == 'power' else 'NORMAL'}")
+            if max_pages is not None:
+                self._db.execute(f"PRAGMA max_page_count={int(max_pages)}")
+            counts: dict[int, int] = dict(self._db.execute("SELECT state, COUNT(*) FROM event GROUP BY state"))
+        except (sqlite3.Error, OSError) as error:
+            self._lock.close()
+            raise ResourceExceeded(
+                f"The outbox {path} cannot be opened: {error}. Check the disk and the rights of its folder.",
+                path=str(path),
+            ) from error
+        self._waiting, self._refused = counts.get(WAITING, 0), counts.get(REFUSED, 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file and let another agent have it."""
+        with self._changed:
+            self._db.close()
+            self._lock.close()
+            self._changed.notify_all()
+
+    @property
+    def waiting(self) -> int:
+        """How many events are not delivered yet."""
+        return self._waiting
+
+    @property
+    def refused(self) -> int:
+        """How many events the destination will not take; they, and later ones of their parts, stay for a person."""
+        return self._refused
+
+    @property
+    def installation(self) -> str:
+        """Drawn once for this file: tells this agent from another one that was given the same id by mistake."""
+        with self._writing():
+            self._db.execute(
+                "INSERT OR IGNORE INTO counter (name, value) VALUES ('installation', ?)", (secrets.randbits(53),)
+            )
+            (drawn,) = self._db.execute("SELECT value FROM counter WHERE name = 'installation'").fetchone()
+        return f"{drawn:014x}"
+
+    @property
+    def last_sequence(self) -> int:
+        """The sequence of the newest event; 0 before the first."""
+        with self._changed:
+            row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
+        return int(row[0]) if row else 0
+
+    def put(self, events: Sequence[Event]) -> list[bool]:
+        """Keep events, all or none; when this returns they are on disk.
+
+        Returns:
+            For each whether it is new; False: it was put before, and is not put again.
+
+        Raises:
+            Conflict: A part was put before with another image; none of the events is kept.
+            TooLarge: A body has more than 1 MiB.
+            TooMany: Too many are waiting.
+            ResourceExceeded: The disk is full; none is kept, so keep their images and put them again.
+        """
+        for event in events:
+            if len(event.body) > MAX_BODY:
+                raise TooLarge(
+                    f"The event of part {event.part_id} has {len(event.body)} bytes; at most {MAX_BODY} are sent."
+                )
+        if self._waiting + len(events) > self._max_waiting:
+            raise TooMany(
+                f"{self._waiting} events wait in {self.path}, and at most {self._max_waiting} may; "
+                "see why its destination does not take them.",
+                waiting=self._waiting,
+            )
+        while True:
+            try:
+                with self._writing():
+                    new = [self._insert(event) for event in events]
+                break
+            except ResourceExceeded:
+                # New events matter more than old ids: what is put again is then sent again, under its old id.
+                if not self._forget_half():
+                    raise
+        with self._changed:
+            self._waiting += sum(new)
+            self._changed.notify_all()
+        return new
+
+    def next_batch(self, limit: int = 100, *, max_bytes: int = 1 << 20, held: Collection[int] = ()) -> list[Queued]:
+        """The oldest waiting events, at most one of each part, so that a batch may be sent in any order.
+
+        Args:
+            limit: Number of events.
+            max_bytes: Of their bodies together; one event is always given.
+            held: Sequences to leave out for now.
+
+        Raises:
+            EvidentError: The file was damaged while it was open.
+        """
+        with self._reading():
+            rows = self._db.execute(
+                "SELECT sequence, event_id, part_id, body, attempts FROM event AS mine WHERE state = 0 AND NOT EXISTS ("
+                " SELECT 1 FROM event AS earlier WHERE earlier.part_id = mine.part_id AND earlier.state != 1"
+                " AND earlier.sequence < mine.sequence) ORDER BY sequence LIMIT ?",
+                (limit + len(held),),
+            ).fetchall()
+        batch: list[Queued] = []
+        size = 0
+        for queued in (Queued(*row) for row in rows if row[0] not in held):
+            size += len(queued.body)
+            if len(batch) == limit or (batch and size > max_bytes):
+                break
+            batch.append(queued)
+        return batch
+
+    def settle(self, batch: Sequence[Queued], receipt: Receipt) -> None:
+        """Write down what the destination said, in one transaction.
+
+        Raises:
+            ResourceExceeded: The disk is full; the batch will be sent again, under the same ids.
+        """
+        delivered = [(each.sequence,) for each in batch if each.sequence in receipt.delivered]
+        refused = [
+            (receipt.refused[each.sequence][:500], each.sequence) for each in batch if each.sequence in receipt.refused
+        ]
+        again = [(receipt.problem[:500], each.sequence) for each in batch]
+        with self._writing():
+            self._db.executemany("UPDATE event SET state = 1, body = NULL, problem = '' WHERE sequence = ?", delivered)
+            self._db.executemany("UPDATE event SET state = 2, problem = ? WHERE sequence = ?", refused)
+            self._db.executemany(
+                "UPDATE event SET attempts = attempts + 1, problem = ? WHERE sequence = ? AND state = 0", again
+            )
+            self._settled += 1
+            if self._settled % _TRIM_EVERY == 0:
+                self._trim()
+        with self._changed:
+            self._waiting -= len(delivered) + len(refused)
+            self._refused += len(refused)
+
+    def refusals(self, limit: int = 100) -> list[tuple[str, str, str]]:
+        """The (event id, part id, reason) of what the destination will not take, the oldest first."""
+        with self._changed:
+            return self._db.execute(
+                "SELECT event_id, part_id, problem FROM event WHERE state = ? ORDER BY sequence LIMIT ?",
+                (REFUSED, limit),
+            ).fetchall()
+
+    def retry(self, event_id: str) -> None:
+        """Send a refused event again, for example when the MES was corrected.
+
+        Raises:
+            NotFound: No refused event has that id.
+        """
+        with self._writing():
+            changed = self._db.execute(
+                "UPDATE event SET state = 0 WHERE event_id = ? AND state = 2", (event_id,)
+            ).rowcount
+        if not changed:
+            raise NotFound(f"No refused event has the id {event_id!r}.", event_id=event_id)
+        with self._changed:
+            self._waiting += 1
+            self._refused -= 1
+            self._changed.notify_all()
+
+    def count(self, name: str, *, modulo: int = 1 << 53) -> int:
+        """The next value of a counter that survives restarts: 0, 1, … below ``modulo``, then 0 again."""
+        with self._writing():
+            row = self._db.execute(
+                "INSERT INTO counter (name, value) VALUES (?, 0) ON CONFLICT (name) DO UPDATE"
+                " SET value = (value + 1) % ? RETURNING value",
+                (name, modulo),
+            ).fetchone()
+        return int(row[0])
+
+    def wait(self, seconds: float) -> None:
+        """Return when something was put, or after so many seconds."""
+        with self._changed:
+            self._changed.wait(seconds)
+
+    def _insert(self, event: Event) -> bool:
+        row = self._db.execute(
+            "INSERT INTO event (event_id, part_id, fingerprint, body) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (event_id) DO NOTHING RETURNING 1",
+            (event.event_id, event.part_id, event.fingerprint, event.body),
+        ).fetchone()
+        if row is not None:
+            return True
+        (before,) = self._db.execute("SELECT fingerprint FROM event WHERE event_id = ?", (event.event_id,)).fetchone()
+        if before != event.fingerprint:
+            raise Conflict(
+                f"Part {event.part_id} was already reported with another image; if it was inspected again on purpose, "
+                "give it the next revision, else correct its id.",
+                part_id=event.part_id,
+                event_id=event.event_id,
+            )
+        return False
+
+    def _trim(self) -> None:
+        self._db.execute(
+            "DELETE FROM event WHERE state = ? AND sequence <="
+            " (SELECT sequence FROM event ORDER BY sequence DESC LIMIT 1 OFFSET ?)",
+            (DELIVERED, self._keep),
+        )
+
+    def _forget_half(self) -> int:
+        with self._writing():
+            return self._db.execute(
+                "DELETE FROM event WHERE state = ? AND sequence <= (SELECT sequence FROM event WHERE state = ?"
+                " ORDER BY sequence LIMIT 1 OFFSET (SELECT COUNT(*) / 2 FROM event WHERE state = ?))",
+                (DELIVERED,) * 3,
+            ).rowcount
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._changed:
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise self._told(error) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._changed:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._roll_back()
+                raise self._told(error) from error
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def _told(self, error: sqlite3.Error) -> EvidentError:
+        name = getattr(error, "sqlite_errorname", "")
+        if name in _FULL:
+            return ResourceExceeded(
+                f"The outbox {self.path} cannot grow ({error}); {self._waiting} events wait in it. Free space on its "
+                "disk; nothing that was put is lost.",
+                path=str(self.path),
+                waiting=self._waiting,
+            )
+        return EvidentError(
+            f"The outbox {self.path} failed ({error}). Start the agent again: a damaged file is moved aside and what "
+            "can be read of it is kept.",
+            path=str(self.path),
+        )
+
+
+def _lock(path: Path, owner: str) -> IO[str]:
+    """The lock that the kernel takes back when its process ends, however it ends; the file only says whose it is."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.with_name(path.name + ".lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise ResourceExceeded(f"The folder of {path} cannot be written: {error}.", path=str(path)) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read().strip() or "another agent"
+        file.close()
+        raise Conflict(
+            f"The outbox {path} is in use by {holder}, so agent {owner} cannot start. Stop the other one, or give this "
+            "one an id and a data folder of its own.",
+            path=str(path),
+            holder=holder,
+        ) from error
+    file.truncate(0)
+    file.write(f"agent {owner} (process {os.getpid()})\n")
+    file.flush()
+    return file

@@ -1,0 +1,307 @@
+"""What a product allows: a versioned YAML document of limits by defect kind and zone.
+
+::
+
+    product: demo-board
+    version: 3
+    score: 0.5                  # defects below this probability are shown and not judged
+    decision_rule: prove_conformity
+    unmeasured: rework          # a limit in mm where no calibration holds
+    default: reject             # a defect of a kind that is not listed
+    zones:
+      fingers: {unit: mm, origin: [0, 0], rectangle: [1.0, 0.5, 9.0, 2.0]}
+    classes:
+      mousebite:
+        rework: {length_max: 0.15 mm}
+        reject: {length_max: 0.30 mm, count_max: 3}
+        zones:
+          fingers:
+            reject: {count_max: 0}
+
+A limit is a quantity (length, width, area, gap, count) and a side (max, min). What is under ``zones`` of a class takes
+the place of the class's own limits for the defects that touch that zone; ``any`` is a class of all defects together.
+
+``decision_rule`` says what happens when a size lies closer to a limit than its expanded uncertainty U (k = 2), after
+ISO 14253-1: ``prove_conformity`` (the default, the maker's side) counts the limit as passed unless value and U
+together keep it, so that nothing is delivered whose conformity is not proven; ``prove_nonconformity`` (the buyer's
+side) counts it as passed only when value less U does; ``simple`` compares the value alone. The standard's 2017 edition
+allows the narrower guard band of 1.65 u; U is kept here, on the safe side of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from typing import Literal
+
+from evident_core.evidence import Element, Frozen, InputRef, Source
+from evident_manufacturing.inspection.assess.document import Node, read
+from evident_manufacturing.inspection.assess.zones import Point, Zone, area, crosses_itself
+from evident_manufacturing.inspection.schema import KINDS, Decision
+
+ANY = "any"
+"""The class of all defects together."""
+QUANTITIES = {"length": "mm", "width": "mm", "area": "mm2", "gap": "mm", "count": "1"}
+SIDES = ("max", "min")
+_LIMITS = (*(f"{each}_{side}" for each in ("length", "width", "area", "gap") for side in SIDES), "count_max")
+_FIELDS = (
+    "product", "version", "score", "decision_rule", "unmeasured", "default", "kinds", "zones", "classes",
+)  # fmt: skip
+_NAME = re.compile(r"[A-Za-z0-9㐀-鿿][A-Za-z0-9㐀-鿿_.-]{0,39}")
+_AMOUNT = re.compile(r"(?P<number>\d{1,6}(?:\.\d{1,6})?)\s*(?P<unit>\S*)")
+_GRAVITY = {Decision.ACCEPT: 0, Decision.REWORK: 1, Decision.REJECT: 2}
+
+
+class DecisionRule(StrEnum):
+    """What a size within its uncertainty of a limit counts as (ISO 14253-1)."""
+
+    PROVE_CONFORMITY = "prove_conformity"
+    PROVE_NONCONFORMITY = "prove_nonconformity"
+    SIMPLE = "simple"
+
+
+class Limit(Frozen):
+    """One limit of a class in a zone, and what passing it leads to.
+
+    Attributes:
+        value: In ``unit``.
+        text: As the document writes it.
+        line: Where it stands in the document.
+    """
+
+    kind: str
+    zone: str | None
+    decision: Decision
+    quantity: Literal["length", "width", "area", "gap", "count"]
+    side: Literal["max", "min"]
+    value: Decimal
+    unit: str
+    text: str
+    line: int
+
+    @property
+    def key(self) -> str:
+        """Its name in verdicts: ``mousebite@fingers.reject.length_max``."""
+        place = f"@{self.zone}" if self.zone else ""
+        return f"{self.kind}{place}.{self.decision}.{self.quantity}_{self.side}"
+
+    @property
+    def path(self) -> str:
+        """Where it stands in the document, as a JSON pointer."""
+        place = f"/zones/{self.zone}" if self.zone else ""
+        return f"/classes/{self.kind}{place}/{self.decision}/{self.quantity}_{self.side}"
+
+
+class Specification(Frozen):
+    """The limits of a product, as :meth:`load` reads them."""
+
+    input: InputRef
+    product: str
+    version: str
+    score: Decimal = Decimal("0.5")
+    decision_rule: DecisionRule = DecisionRule.PROVE_CONFORMITY
+    unmeasured: Decision = Decision.REWORK
+    default: Decision = Decision.REJECT
+    kinds: tuple[str, ...] = KINDS
+    zones: tuple[Zone, ...] = ()
+    classes: tuple[str, ...] = ()
+    zoned: tuple[tuple[str, str], ...] = ()
+    """(class, zone) of which the document has limits of their own."""
+    limits: tuple[Limit, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """``product@version``, as verdicts cite it."""
+        return f"{self.product}@{self.version}"
+
+    @classmethod
+    def load(cls, text: str | bytes, name: str = "specification.yaml") -> Specification:
+        """Read a specification.
+
+        Raises:
+            InvalidInput: It contradicts itself, names a class or zone that there is not, has a limit without its unit
+                or in a wrong one, or is not the YAML of :mod:`.document`. The message names the line.
+            TooLarge: It is larger than a specification can be.
+        """
+        root = read(text, name)
+        fields = root.fields(*_FIELDS)
+        for needed in ("product", "version"):
+            if needed not in fields:
+                root.refuse(
+                    f"a specification needs {needed}, such as {needed}: {'demo-board' if needed[0] == 'p' else 3}."
+                )
+        kinds = (*KINDS, *(_word(each) for each in (fields["kinds"].items if "kinds" in fields else ())))
+        zones = tuple(_zones(fields["zones"])) if "zones" in fields else ()
+        limits: list[Limit] = []
+        classes: list[str] = []
+        zoned: list[tuple[str, str]] = []
+        if "classes" in fields:
+            for kind, node in fields["classes"].fields(*kinds, ANY).items():
+                classes.append(kind)
+                entries = node.fields(Decision.REWORK, Decision.REJECT, "zones") if node.value != "" else {}
+                limits += _limits(kind, None, entries)
+                places = entries["zones"].fields(*(zone.name for zone in zones)) if "zones" in entries else {}
+                if places and not zones:
+                    entries["zones"].refuse("a class has limits in zones, and the document draws none under zones:.")
+                for zone, place in places.items():
+                    zoned.append((kind, zone))
+                    limits += _limits(kind, zone, place.fields(Decision.REWORK, Decision.REJECT) if place.value else {})
+        _refuse_contradictions(name, limits)
+        raw = text if isinstance(text, bytes) else text.encode()
+        return cls(
+            input=InputRef(sha256=hashlib.sha256(raw).hexdigest(), name=name),
+            product=_printable(fields["product"], 128),
+            version=_printable(fields["version"], 32),
+            kinds=kinds,
+            zones=zones,
+            classes=tuple(classes),
+            zoned=tuple(zoned),
+            limits=tuple(limits),
+            **_settings(fields),
+        )
+
+    def limits_of(self, kind: str, zone: str | None) -> tuple[Limit, ...]:
+        """The limits of a class in a zone, or outside of all zones."""
+        return tuple(limit for limit in self.limits if (limit.kind, limit.zone) == (kind, zone))
+
+    def source(self, path: str, quote: str = "") -> Source:
+        """The place of a setting in the document."""
+        return Source(input=self.input, where=Element(path=path, quote=quote))
+
+
+def graver(decisions: Iterable[Decision]) -> Decision:
+    """The gravest of some decisions; accept where there are none."""
+    return max(decisions, key=_GRAVITY.__getitem__, default=Decision.ACCEPT)
+
+
+def _settings(fields: dict[str, Node]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    if "score" in fields:
+        node = fields["score"]
+        number = _number(node, node.text)
+        if number > 1:
+            node.refuse(f"score is a probability from 0 to 1, and {node.text} is not.")
+        found["score"] = number
+    choices: dict[str, type[StrEnum]] = {"decision_rule": DecisionRule, "unmeasured": Decision, "default": Decision}
+    for key, kind in choices.items():
+        if key in fields:
+            known = [str(each) for each in kind]
+            if fields[key].text not in known:
+                fields[key].refuse(f"{key} is one of {', '.join(known)}, and {fields[key].text!r} is not.")
+            found[key] = kind(fields[key].text)
+    return found
+
+
+def _limits(kind: str, zone: str | None, entries: dict[str, Node]) -> Iterator[Limit]:
+    for decision in (Decision.REWORK, Decision.REJECT):
+        if decision not in entries:
+            continue
+        for key, node in entries[decision].fields(*_LIMITS).items():
+            quantity, _, side = key.rpartition("_")
+            yield Limit.model_validate(
+                {"kind": kind, "zone": zone, "decision": decision, "quantity": quantity, "side": side}
+                | {"value": _amount(node, key, QUANTITIES[quantity]), "unit": QUANTITIES[quantity]}
+                | {"text": node.text, "line": node.line}
+            )
+
+
+def _amount(node: Node, key: str, unit: str) -> Decimal:
+    """The number of ``0.2 mm``; the unit is required, so that nobody has to guess it."""
+    found = _AMOUNT.fullmatch(node.text.strip())
+    if not found:
+        node.refuse(
+            f"{key} is a number with its unit, such as {'3' if unit == '1' else f'0.2 {unit}'}, not {node.text!r}."
+        )
+    given = found["unit"].replace("²", "2")
+    if given != ("" if unit == "1" else unit):
+        if unit == "1":
+            node.refuse(f"{key} is a number of defects and has no unit; {node.text!r} has {given}.")
+        what = f"is in {given}" if given else "has no unit"
+        node.refuse(f"{key} {what}; write it in {unit}, such as {found['number']} {unit}.")
+    number = Decimal(found["number"])
+    if unit == "1" and number != int(number):
+        node.refuse(f"{key} is a whole number of defects, and {node.text} is not.")
+    return number
+
+
+def _refuse_contradictions(name: str, limits: list[Limit]) -> None:
+    """A part that may still be reworked must not be rejected first, and some part must be able to pass."""
+    known = {(limit.kind, limit.zone, limit.decision, limit.quantity, limit.side): limit for limit in limits}
+    for limit in limits:
+        at = Node(name, limit.line, limit.path, "")
+        rework = known.get((limit.kind, limit.zone, Decision.REWORK, limit.quantity, limit.side))
+        if limit.decision is Decision.REJECT and rework:
+            below = limit.value < rework.value if limit.side == "max" else limit.value > rework.value
+            if below:
+                at.refuse(
+                    f"{limit.kind} is rejected at a {limit.quantity} {limit.side} of {limit.text}, before it is "
+                    f"reworked at {rework.text} (line {rework.line}); exchange them."
+                )
+        for decision in (Decision.REWORK, Decision.REJECT):
+            least = known.get((limit.kind, limit.zone, decision, limit.quantity, "min"))
+            if limit.side == "max" and least and least.value > limit.value:
+                at.refuse(
+                    f"no {limit.quantity} can be at most {limit.text} and at least {least.text} (line {least.line})."
+                )
+
+
+def _zones(node: Node) -> Iterator[Zone]:
+    for name, entry in node.fields().items():
+        if not _NAME.fullmatch(name):
+            entry.refuse(f"{name!r} is not a zone's name: letters, digits, '.', '-' and '_', 40 at most.")
+        fields = entry.fields("unit", "origin", "rectangle", "polygon")
+        unit = fields["unit"].text if "unit" in fields else "px"
+        if unit not in ("px", "mm"):
+            fields["unit"].refuse(f"a zone is drawn in px or mm, and not in {unit!r}.")
+        if ("rectangle" in fields) == ("polygon" in fields):
+            entry.refuse(f"zone {name} needs either rectangle: [x0, y0, x1, y1] or polygon: [[x, y], ...].")
+        if "rectangle" in fields:
+            shape = fields["rectangle"]
+            x0, y0, x1, y1 = _numbers(shape, 4)
+            if x1 <= x0 or y1 <= y0:
+                shape.refuse(f"the corners of zone {name} are swapped; write [left, top, right, bottom].")
+            outline: tuple[Point, ...] = ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+        else:
+            shape = fields["polygon"]
+            pairs = [_numbers(point, 2) for point in shape.items]
+            outline = tuple((x, y) for x, y in pairs)
+            if not 3 <= len(outline) <= 200:
+                shape.refuse(f"zone {name} has {len(outline)} corners; a polygon has 3 to 200.")
+            if crosses_itself(outline) or area(outline) == 0:
+                shape.refuse(f"the outline of zone {name} crosses itself or is empty; list its corners in order.")
+        x, y = _numbers(fields["origin"], 2) if "origin" in fields else (0.0, 0.0)
+        yield Zone.model_validate({"name": name, "unit": unit, "origin": (x, y), "outline": outline})
+
+
+def _numbers(node: Node, count: int) -> list[float]:
+    if len(node.items) != count:
+        node.refuse(f"{node.path} has {len(node.items)} numbers; it needs {count}.")
+    return [float(_number(each, each.text, signed=True)) for each in node.items]
+
+
+def _number(node: Node, text: str, *, signed: bool = False) -> Decimal:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        node.refuse(f"{text!r} is not a number.")
+    if not number.is_finite() or abs(number) > 1_000_000 or (number < 0 and not signed):
+        node.refuse(f"{text} is out of range.")
+    return number
+
+
+def _word(node: Node) -> str:
+    if not _NAME.fullmatch(node.text) or node.text == ANY:
+        node.refuse(
+            f"{node.text!r} is not a kind's name: letters, digits, '.', '-' and '_', 40 at most, and not 'any'."
+        )
+    return node.text
+
+
+def _printable(node: Node, longest: int) -> str:
+    text = node.text.strip()
+    if not text or len(text) > longest or not text.isprintable():
+        node.refuse(f"{node.path[1:]} is 1 to {longest} printable characters.")
+    return text

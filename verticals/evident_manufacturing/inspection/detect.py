@@ -1,0 +1,187 @@
+"""Training and exporting the learned detector: the one module of the suite that imports ultralytics (AGPL-3.0).
+
+Inspecting needs none of it: what is exported here runs in ONNX Runtime (``perceive.detector``).
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evident_core.errors import InvalidInput, MissingExtra
+from evident_manufacturing.inspection.schema import KINDS, Detection
+
+ARCHITECTURE = "yolo26n.yaml"
+"""Ultralytics' newest nano family, built from its description: no weights are fetched."""
+
+
+def yolo() -> Any:
+    """Ultralytics' ``YOLO`` with everything off that would reach for the network.
+
+    Raises:
+        MissingExtra: The extra ``training`` is not installed.
+    """
+    # Read once, at import: no probe for a connection, no installing, no settings shared with other programs.
+    os.environ.setdefault("YOLO_OFFLINE", "true")
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+    os.environ.setdefault("YOLO_CONFIG_DIR", str(Path(tempfile.gettempdir()) / f"evident-yolo-{os.getuid()}"))
+    Path(os.environ["YOLO_CONFIG_DIR"]).mkdir(parents=True, exist_ok=True)
+    define_nms()
+    try:
+        from ultralytics.models import YOLO
+        from ultralytics.utils import SETTINGS
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"Training needs {error.name}, which is not installed: pip install 'evident[training]'", extra="training"
+        ) from error
+    settings: Any = SETTINGS
+    if settings.get("sync"):
+        settings.update({"sync": False})
+    return YOLO
+
+
+def define_nms() -> None:
+    """Define ``torchvision::nms`` where torchvision's own operators do not load beside this build of PyTorch.
+
+    Its Python modules name that operator when they are imported. The native one is preferred; otherwise it is
+    Ultralytics' own, which gives the same boxes.
+    """
+    import torch
+
+    found, operators = find_spec("torchvision"), cast("Any", torch.ops)
+    if found is None or hasattr(operators.torchvision, "nms"):
+        return
+    for folder in found.submodule_search_locations or ():
+        for library in sorted(Path(folder).glob("_C*.so")):
+            try:
+                operators.load_library(str(library))
+            except OSError:
+                continue
+            if hasattr(operators.torchvision, "nms"):
+                return
+
+    def nms(dets: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:
+        from ultralytics.utils.nms import TorchNMS
+
+        kept: torch.Tensor = TorchNMS.nms(dets, scores, iou_threshold)
+        return kept
+
+    signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+    torch.library.define("torchvision::nms", signature)
+    torch.library.impl("torchvision::nms", "default", nms)
+    torch.library.define("torchvision::qnms", signature)  # of quantised tensors; named at import, never called here
+
+
+def train(
+    dataset: Path,
+    output: Path,
+    *,
+    epochs: int,
+    weights: Path | None = None,
+    batch: int = 32,
+    device: str = "cpu",
+    workers: int = 4,
+    seed: int = 0,
+    **more: object,
+) -> Path:
+    """Train a detector on a dataset in Ultralytics' layout, and give its best weights.
+
+    Args:
+        dataset: Its YAML; images are (difference, template, test) or three times the test.
+        output: Folder of the run; ``results.csv`` there has the curve.
+        epochs: How often each image is seen.
+        weights: A ``.pt`` of an earlier run to go on from; loaded with ``weights_only`` rules checked by
+            :func:`load`. None begins from random weights.
+        batch: Images a step.
+        device: ``cpu`` or a CUDA device's number.
+        workers: Processes that load images.
+        seed: Of everything random.
+        **more: Further settings of Ultralytics.
+    """
+    model = yolo()(ARCHITECTURE) if weights is None else load(weights)
+    settings: dict[str, object] = {
+        "data": str(dataset),
+        "epochs": epochs,
+        "imgsz": 640,
+        "batch": batch,
+        "device": device,
+        "workers": workers,
+        "seed": seed,
+        "project": str(output.parent),
+        "name": output.name,
+        "exist_ok": True,
+        "pretrained": weights is not None,
+        "plots": False,
+        "val": True,
+        # The channels are measurements, not colours, and a board has no upside: no colour changes, all flips.
+        "hsv_h": 0.0,
+        "hsv_s": 0.0,
+        "hsv_v": 0.0,
+        "fliplr": 0.5,
+        "flipud": 0.5,
+        "erasing": 0.0,
+        "scale": 0.3,
+        "amp": device != "cpu",
+    }
+    model.train(**settings | more)
+    return output / "weights" / "best.pt"
+
+
+def load(weights: Path) -> Any:
+    """A checkpoint of ours as ``YOLO``.
+
+    PyTorch's ``.pt`` is a pickle, which may run any code: it is opened only if every class it names is of PyTorch, of
+    Ultralytics' networks or plain Python.
+
+    Raises:
+        InvalidInput: It is none, or names another class.
+    """
+    import torch
+    from torch.serialization import get_unsafe_globals_in_checkpoint
+
+    model = yolo()
+    try:
+        named = get_unsafe_globals_in_checkpoint(str(weights))
+    except (RuntimeError, ValueError, OSError, EOFError) as error:
+        raise InvalidInput(f"{weights.name} is not a PyTorch checkpoint: {error}.", path=str(weights)) from error
+    allowed = ("torch.", "ultralytics.", "collections.", "pathlib.")
+    foreign = [name for name in named if not name.startswith(allowed)]
+    if foreign:
+        raise InvalidInput(
+            f"{weights.name} names {foreign[0]}, which no checkpoint of this service does; it is not opened.",
+            path=str(weights),
+        )
+    del torch
+    return model(str(weights))
+
+
+def export_onnx(weights: Path, target: Path) -> Path:
+    """Write a detector as ONNX for any number of images: ``images`` [N, 3, 640, 640] -> ``output0`` [N, 300, 6].
+
+    Rows are (x0, y0, x1, y1, score, class) in pixels, the best first.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(weights, Path(folder) / "detector.pt"))
+        made = load(copy).export(
+            format="onnx", dynamic=True, imgsz=640, opset=17, simplify=False, nms=False, device="cpu"
+        )
+        shutil.move(made, target)
+    return target
+
+
+def predict(weights: Path, images: Sequence[NDArray[np.uint8]], *, threshold: float = 0.001) -> list[list[Detection]]:
+    """What ``YOLO.predict`` sees in images [H, W, 3]: the reference that an export is compared with."""
+    found = load(weights).predict(list(images), imgsz=640, conf=threshold, nms=False, verbose=False, device="cpu")
+    return [
+        [
+            Detection(bbox=tuple(map(float, box)), kind=KINDS[int(kind)], score=float(score))
+            for box, score, kind in zip(each.boxes.xyxy, each.boxes.conf, each.boxes.cls, strict=True)
+        ]
+        for each in found
+    ]

@@ -1,0 +1,288 @@
+"""Bytes to a Board: an image as one channel of 8 bits, upright, or a refusal that says why.
+
+What an image is, its bytes say and not its name. Colour becomes luma (ITU-R BT.601); samples of more than 8 bits are
+scaled by the depth of the camera; transparent pixels are laid on black, as no light came from there.
+"""
+
+import hashlib
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    BmpImagePlugin,
+    Image,
+    ImageFile,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from evident_core.errors import InvalidInput, NotFound, TooLarge, UnsupportedMedia
+from evident_core.evidence import InputRef
+
+BLANK_RANGE = 12
+"""Grey levels between the darkest and the brightest 0.01 % below which an image shows nothing."""
+
+WASHED_OUT = 96
+"""Grey level that the darkest 0.01 % should stay below where a quarter of the board is saturated."""
+
+TOO_DARK = 64
+"""Grey level that the brightest 0.01 % of a board should exceed."""
+
+BLURRED_EDGE = 5.0
+"""Pixels over which the steepest edges may rise: over 1.8 to 1.9 on 1,000 DeepPCB boards, over 5.2 to 5.3 when the same
+are blurred by a Gaussian of 2 pixels."""
+
+_Opener = Callable[[io.BytesIO], ImageFile.ImageFile]
+_READ: tuple[tuple[str, Callable[[bytes], bool], _Opener], ...] = (
+    # The plug-ins are called by themselves: Image.open warns from 89 megapixels on by a limit that is global.
+    ("JPEG", lambda data: data[:3] == b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
+    ("PNG", lambda data: data[:8] == b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
+    ("BMP", lambda data: data[:2] == b"BM" and len(data) > 26, BmpImagePlugin.BmpImageFile),
+    ("TIFF", lambda data: data[:4] in (b"II*\0", b"MM\0*"), TiffImagePlugin.TiffImageFile),
+    ("WebP", lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", WebPImagePlugin.WebPImageFile),
+)
+_KNOWN = (
+    (b"GIF8", "a GIF"),
+    (b"%PDF", "a PDF"),
+    (b"PK\x03\x04", "a ZIP or Office file"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"<", "HTML, SVG or XML text"),
+    (b"{", "JSON text"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"II+\0", "a BigTIFF"),
+    (b"MM\0+", "a BigTIFF"),
+)
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    struct.error,
+    zlib.error,
+    Warning,
+)
+"""What Pillow raises on broken files; Warning, where a caller turned its warnings about them into errors."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of an image is read at most, and how small it may be.
+
+    Attributes:
+        max_bytes: Of the file.
+        max_pixels: Width times height, from the header, before a pixel is unpacked: 16,384 x 16,384.
+        min_side: Pixels of the shorter side.
+    """
+
+    max_bytes: int = 512 * 1024 * 1024
+    max_pixels: int = 16_384 * 16_384
+    min_side: int = 32
+
+
+@dataclass(frozen=True)
+class Note:
+    """A remark on an image: ``code`` for programs, a sentence for a person, and the figure it rests on."""
+
+    code: str
+    message: str
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
+class Board:
+    """An image to inspect, or a template.
+
+    Attributes:
+        input: Its SHA-256 and the name that its sender gave it.
+        gray: uint8 [H, W], upright.
+        width: Pixels.
+        height: Pixels.
+        notes: What was done to the samples: turned, scaled, laid on black.
+    """
+
+    input: InputRef
+    gray: NDArray[np.uint8]
+    width: int
+    height: int
+    notes: tuple[Note, ...] = ()
+
+
+def ingest(data: bytes, *, name: str, limits: Limits = Limits(), allow_blank: bool = False) -> Board:
+    """Read an image.
+
+    Args:
+        data: The file's bytes: JPEG, PNG, BMP, TIFF or WebP.
+        name: What its sender calls it; shown, never opened as a path.
+        limits: What is refused for its size.
+        allow_blank: Whether an image that shows nothing is read: a template of a bare area is one.
+
+    Raises:
+        UnsupportedMedia: The bytes are not such an image, whatever the name says, or its samples are not brightness.
+        InvalidInput: Empty, truncated, more than one frame, too small, or blank.
+        TooLarge: More bytes or pixels than are read.
+    """
+    shown = _shown(name)
+    if not data:
+        raise InvalidInput(f"{shown} is empty (0 bytes); send the image again", name=shown)
+    if len(data) > limits.max_bytes:
+        raise TooLarge(f"{shown} has {len(data):,} bytes; at most {limits.max_bytes:,} are read", bytes=len(data))
+    kind, opener = _kind(data, shown)
+    try:
+        with opener(io.BytesIO(data)) as image:
+            _check_header(image, shown, limits)
+            gray, notes = _gray(image, shown)
+    except _BROKEN as error:
+        raise InvalidInput(
+            f"{shown} is a {kind} that cannot be read to its end ({error}); it is truncated, damaged "
+            "or of a rare kind: send it again, or as PNG",
+            name=shown,
+            kind=kind,
+        ) from error
+    if not allow_blank and not _shows_something(gray):
+        raise InvalidInput(
+            f"{shown} is blank: its grey levels lie within {BLANK_RANGE} of each other, so there is nothing to "
+            "inspect; check the light, the lens cap and the trigger",
+            name=shown,
+            reason="blank",
+        )
+    ref = InputRef(sha256=hashlib.sha256(data).hexdigest(), name=shown)
+    return Board(ref, gray, gray.shape[1], gray.shape[0], notes)
+
+
+def read(path: Path, *, limits: Limits = Limits(), allow_blank: bool = False) -> Board:
+    """:func:`ingest` of a file; its name may be in any script (OpenCV's own reader refuses some)."""
+    try:
+        size = path.stat().st_size
+        if size > limits.max_bytes:
+            raise TooLarge(f"{path.name} has {size:,} bytes; at most {limits.max_bytes:,} are read", bytes=size)
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {path}", path=str(path)) from None
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}", path=str(path)) from error
+    return ingest(data, name=path.name, limits=limits, allow_blank=allow_blank)
+
+
+def quality(board: Board) -> tuple[Note, ...]:
+    """What is wrong with the exposure or the focus of a board: remarks, as a bad picture may still show a defect."""
+    gray = board.gray
+    shares = np.cumsum(cv2.calcHist([gray], [0], None, [256], [0, 256]).ravel()) / gray.size
+    dark, bright = (int(np.searchsorted(shares, share)) for share in (0.0001, 0.9999))
+    saturated = 1.0 - float(shares[253])
+    notes = []
+    if saturated > 0.25 and dark > WASHED_OUT:
+        notes.append(
+            Note(
+                "over_exposed", f"{saturated:.0%} of the pixels are saturated and none is dark; expose less", saturated
+            )
+        )
+    if bright < TOO_DARK:
+        notes.append(Note("under_exposed", f"the brightest pixels have level {bright} of 255; expose more", bright))
+    edge = _edge_width(gray)
+    if edge > BLURRED_EDGE:
+        notes.append(
+            Note("blurred", f"the sharpest edges rise over {edge:.1f} pixels; check the focus and the speed", edge)
+        )
+    return tuple(notes)
+
+
+def _edge_width(gray: NDArray[np.uint8]) -> float:
+    """Pixels over which the steepest edges rise: the contrast over the median slope of the steepest 64 pixels."""
+    slope_x, slope_y = cv2.Sobel(gray, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(gray, cv2.CV_32F, 0, 1, scale=1 / 8)
+    slope = cv2.magnitude(slope_x, slope_y).ravel()
+    steepest = np.partition(slope, slope.size - 64)[-64:]
+    low, high, _, _ = cv2.minMaxLoc(cv2.medianBlur(gray, 3))
+    return float((high - low) / max(float(np.median(steepest)), 1e-6)) if high > low else 0.0
+
+
+def _shows_something(gray: NDArray[np.uint8]) -> bool:
+    shares = np.cumsum(cv2.calcHist([gray], [0], None, [256], [0, 256]).ravel()) / gray.size
+    low, high = np.searchsorted(shares, (0.0001, 0.9999))
+    return int(high) - int(low) >= BLANK_RANGE
+
+
+def _shown(name: str) -> str:
+    """The last part of whatever was given as a name: it is for display, and a path in it says nothing."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(char for char in last if char.isprintable()).strip()[:200] or "image"
+
+
+def _kind(data: bytes, shown: str) -> tuple[str, _Opener]:
+    for kind, is_it, opener in _READ:
+        if is_it(data):
+            return kind, opener
+    found = next((what for start, what in _KNOWN if data.lstrip().startswith(start)), "no image that is read here")
+    raise UnsupportedMedia(
+        f"{shown} is {found}, whatever its name says; send JPEG, PNG, BMP, TIFF or WebP", name=shown, found=found
+    )
+
+
+def _check_header(image: ImageFile.ImageFile, shown: str, limits: Limits) -> None:
+    width, height = image.size
+    if width * height > limits.max_pixels:
+        raise TooLarge(
+            f"{shown} has {width:,} x {height:,} pixels; at most {limits.max_pixels:,} are read; "
+            "send it in parts, or raise max_pixels",
+            width=width,
+            height=height,
+        )
+    if min(width, height) < limits.min_side:
+        raise InvalidInput(
+            f"{shown} has {width} x {height} pixels; at least {limits.min_side} a side are needed to see a defect",
+            width=width,
+            height=height,
+        )
+    frames = int(getattr(image, "n_frames", 1))
+    if frames > 1:
+        raise InvalidInput(
+            f"{shown} has {frames} frames, and an inspection is of one picture; send each as its own file",
+            frames=frames,
+        )
+
+
+def _gray(image: Image.Image, shown: str) -> tuple[NDArray[np.uint8], tuple[Note, ...]]:
+    notes = []
+    orientation = image.getexif().get(0x0112, 1)
+    image.load()
+    if orientation in range(2, 9):
+        image = ImageOps.exif_transpose(image)
+        notes.append(Note("turned", f"turned upright by its EXIF orientation {orientation}", float(orientation)))
+    if image.mode.startswith("I"):
+        gray, note = _scaled(np.asarray(image), shown)
+        return gray, (*notes, note)
+    if image.mode == "F":
+        raise UnsupportedMedia(f"{shown} has floating-point samples, whose white is not known; send 8 or 16 bits")
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        solid = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", solid.size, (0, 0, 0, 255)), solid)
+        notes.append(Note("alpha", "transparent pixels were laid on black"))
+    if image.mode not in ("L", "RGB"):
+        image = image.convert("RGB") if image.mode not in ("1",) else image
+    return np.array(image if image.mode == "L" else image.convert("L"), dtype=np.uint8), tuple(notes)
+
+
+def _scaled(samples: NDArray[np.generic], shown: str) -> tuple[NDArray[np.uint8], Note]:
+    """Eight bits of more: cameras of 10, 12 and 14 bits leave the upper bits of two bytes empty."""
+    values = samples.astype(np.int64)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 0xFFFF:
+        raise UnsupportedMedia(
+            f"{shown} has samples from {low} to {high}; send 8 or 16 bits, 0 to 65535", low=low, high=high
+        )
+    bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 1 << bits)
+    gray = np.round(values * (255.0 / ((1 << bits) - 1))).astype(np.uint8)
+    return gray, Note("scaled", f"scaled from {bits} to 8 bits", float(bits))

@@ -1,0 +1,174 @@
+"""A board and its template to defects: align, difference, detect, weigh, measure."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evident_core.errors import ModelNotReady
+from evident_manufacturing.inspection.ingest import Board
+from evident_manufacturing.inspection.perceive.align import align, lay
+from evident_manufacturing.inspection.perceive.arbiter import ArbiterModel, Proposal, propose
+from evident_manufacturing.inspection.perceive.detector import Detector
+from evident_manufacturing.inspection.perceive.difference import Difference, difference, mask_of, rle_of, stack
+from evident_manufacturing.inspection.perceive.measure import EDGE_JITTER, measure
+from evident_manufacturing.inspection.perceive.tiles import detect_in_tiles
+from evident_manufacturing.inspection.schema import Alignment, Calibration, Candidate, Defect, Seen
+
+Gray = NDArray[np.uint8]
+PLAIN_THRESHOLD: Final = 0.35
+"""Least score of a box where there is no template to confirm it: the best F of the plain model's validation."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """What perceives: a detector of fused images with its arbiter, and one of plain ones for boards without template.
+
+    Attributes:
+        fused: Needed where templates are given.
+        arbiter: Fitted for ``fused``.
+        plain: None: a board without a template is refused.
+    """
+
+    fused: Detector
+    arbiter: ArbiterModel
+    plain: Detector | None = None
+
+
+@dataclass(frozen=True)
+class Perception:
+    """What was found on one board, what it was found with, and how long each step took."""
+
+    defects: tuple[Defect, ...]
+    alignment: Alignment | None
+    model: str
+    milliseconds: dict[str, float]
+
+
+def perceive(
+    board: Board,
+    template: Board | None,
+    models: Models,
+    calibration: Calibration | None = None,
+    *,
+    least: float | None = None,
+) -> Perception:
+    """Find and measure the defects of a board.
+
+    Args:
+        board: The tested image.
+        template: The golden sample; None: only the plain detector looks, and nothing is measured.
+        models: That are open.
+        calibration: One that holds; None: sizes are in pixels.
+        least: Probability from which a place is a defect; by default what was fitted.
+
+    Raises:
+        InvalidInput: The template does not fit the board; the message says how.
+        ModelNotReady: There is no template, and no plain model.
+    """
+    clock = _Clock()
+    if template is None:
+        if models.plain is None:
+            raise ModelNotReady(
+                "A board without a template needs the plain detector, which is not there; give a template."
+            )
+        seen = detect_in_tiles(np.dstack([board.gray] * 3), models.plain.detect)
+        clock.lap("detect")
+        proposals = propose(seen, None, board.gray, None, floor=PLAIN_THRESHOLD if least is None else least)
+        defects = _numbered([(each, each.score) for each in proposals], board.gray, None, None, EDGE_JITTER)
+        return Perception(defects, None, models.plain.version, clock.laps)
+    alignment = align(board.gray, template.gray)
+    laid, valid = lay(template.gray, alignment, board.gray.shape)
+    clock.lap("align")
+    found = difference(board.gray, laid, valid=valid)
+    clock.lap("difference")
+    weighed = weigh(board.gray, laid, found, models)
+    clock.lap("detect")
+    threshold = models.arbiter.threshold if least is None else least
+    kept = [(proposal, p) for proposal, p in weighed if p >= threshold]
+    jitter = alignment.residual or EDGE_JITTER
+    defects = _numbered(kept, board.gray, laid, calibration, jitter)
+    clock.lap("measure")
+    return Perception(defects, alignment, models.fused.version, clock.laps)
+
+
+def weigh(test: Gray, laid: Gray, found: Difference, models: Models) -> list[tuple[Proposal, float]]:
+    """Every place that the detector or the template names, with the probability that it is a defect."""
+    seen = detect_in_tiles(stack(test, laid, found.map), models.fused.detect)
+    return [(each, each.probability(models.arbiter)) for each in propose(seen, found, test, laid)]
+
+
+def _numbered(
+    kept: Sequence[tuple[Proposal, float]],
+    test: Gray,
+    laid: Gray | None,
+    calibration: Calibration | None,
+    jitter: float,
+) -> tuple[Defect, ...]:
+    """Defects in reading order, measured on their differences."""
+    ordered = sorted(kept, key=lambda each: (each[0].bbox[1], each[0].bbox[0]))
+    return tuple(
+        Defect(
+            number=number,
+            kind=proposal.kind,
+            bbox=_around(proposal),
+            score=probability,
+            seen=proposal.seen,
+            mask_rle=_mask(proposal),
+            size=measure(whole, test, laid, calibration, jitter=jitter)
+            if laid is not None and (whole := _united(proposal.candidates))
+            else None,
+        )
+        for number, (proposal, probability) in enumerate(ordered, 1)
+    )
+
+
+def _around(proposal: Proposal) -> tuple[float, float, float, float]:
+    """The box in whole pixels, with all of the differences in it."""
+    boxes = [proposal.bbox, *(each.bbox for each in proposal.candidates)]
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    return float(np.floor(min(x0))), float(np.floor(min(y0))), float(np.ceil(max(x1))), float(np.ceil(max(y1)))
+
+
+def _mask(proposal: Proposal) -> str | None:
+    return rle_of(_drawn(_around(proposal), proposal.candidates)) if proposal.candidates else None
+
+
+def _united(candidates: Sequence[Candidate]) -> Candidate | None:
+    """One candidate of several that are parts of one defect: of those that add, or that take, whichever is more."""
+    if len(candidates) < 2:
+        return candidates[0] if candidates else None
+    added = sum(each.area if each.added else -each.area for each in candidates) > 0
+    parts = [each for each in candidates if each.added is added]
+    x0, y0, x1, y1 = zip(*(each.bbox for each in parts), strict=True)
+    box = (min(x0), min(y0), max(x1), max(y1))
+    mask = _drawn(box, parts)
+    area = int(mask.sum())
+    contrast = sum(each.contrast * each.area for each in parts) / sum(each.area for each in parts)
+    return Candidate(bbox=box, mask_rle=rle_of(mask), area=area, contrast=contrast, added=added)
+
+
+def _drawn(box: tuple[float, float, float, float], candidates: Sequence[Candidate]) -> NDArray[np.bool_]:
+    left, top, right, bottom = (int(each) for each in box)
+    mask = np.zeros((bottom - top, right - left), np.bool_)
+    for each in candidates:
+        x0, y0, x1, y1 = (int(v) for v in each.bbox)
+        mask[y0 - top : y1 - top, x0 - left : x1 - left] |= mask_of(each)
+    return mask
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = round((now - self._last) * 1e3, 3)
+        self._last = now
+
+
+__all__ = ["Models", "Perception", "Seen", "perceive", "weigh"]

@@ -1,0 +1,166 @@
+"""What is on the tested board and not on its template, and the other way round.
+
+Both pictures are compared in brightness. An edge that moved by up to :data:`TOLERANCE` pixels is no difference: etching
+and the raster move every edge by that much. The tolerance is of grey-scale morphology (J. Serra, 1982): the test is
+brighter where it exceeds the template's *maximum* within the tolerance, or where its own *minimum* exceeds the template
+(without the second, a missing line no wider than the tolerance would go unseen). What remains is then given back the
+rim that the tolerance took from it, so that sizes are true.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from evident_core.errors import InvalidInput
+from evident_manufacturing.inspection.schema import Candidate
+
+Gray = NDArray[np.uint8]
+Conductor = Literal["dark", "bright"]
+
+TOLERANCE = 2
+"""Pixels that an edge may move."""
+
+THRESHOLD = 96
+"""Grey levels, of 255, from which a difference is one: above JPEG's ringing, below half of the contrast."""
+
+JOIN = 4
+"""Pixels: parts of a difference that lie this close are one defect (a scratch shows as a row of specks)."""
+
+MIN_AREA = 6
+"""Pixels: a smaller difference is noise."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The difference of a tested board from its template.
+
+    Attributes:
+        map: float32 [H, W], from -1 to 1: positive where the test is brighter.
+        candidates: Connected differences, in reading order.
+    """
+
+    map: NDArray[np.float32]
+    candidates: tuple[Candidate, ...]
+
+
+def difference(
+    test: Gray,
+    template_warped: Gray,
+    *,
+    valid: NDArray[np.bool_] | None = None,
+    conductor: Conductor = "dark",
+    tolerance: int = TOLERANCE,
+) -> Difference:
+    """Compare a tested board with its aligned template.
+
+    Args:
+        test: uint8 [H, W].
+        template_warped: uint8 [H, W], from :func:`~evident_manufacturing.inspection.perceive.align.warp`.
+        valid: bool [H, W]; false where the template does not reach: there is nothing to compare with.
+        conductor: Whether conductors are darker or brighter than what is between them.
+        tolerance: Pixels that an edge may move.
+
+    Raises:
+        InvalidInput: The two have different sizes, or are not uint8.
+    """
+    check_pair(test, template_warped)
+    brighter, darker = (
+        _exceeds(test, template_warped, tolerance),
+        _exceeds(template_warped, test, tolerance),
+    )
+    if valid is not None:
+        outside = cv2.dilate((~valid).astype(np.uint8), _square(tolerance)).astype(bool)
+        brighter[outside] = 0
+        darker[outside] = 0
+    signed = (brighter.astype(np.float32) - darker) * np.float32(1 / 255)
+    plus, minus = (darker, brighter) if conductor == "dark" else (brighter, darker)
+    found = [*_components(plus, added=True), *_components(minus, added=False)]
+    return Difference(signed, tuple(sorted(found, key=lambda each: (each.bbox[1], each.bbox[0]))))
+
+
+def stack(test: Gray, template_warped: Gray, map: NDArray[np.float32]) -> NDArray[np.uint8]:  # noqa: A002
+    """The fused detector's input, uint8 [H, W, 3]: difference (128 + 127 x signed), template, test."""
+    check_pair(test, template_warped)
+    return cv2.merge([cv2.convertScaleAbs(map, alpha=127.0, beta=128.0), template_warped, test])  # type: ignore[return-value]
+
+
+def check_pair(test: Gray, template: Gray) -> None:
+    """Refuse what cannot be compared pixel by pixel."""
+    for name, image in (("test", test), ("template", template)):
+        if image.dtype != np.uint8 or image.ndim != 2:
+            raise InvalidInput(
+                f"the {name} image is {image.dtype} {list(image.shape)}; give uint8 [H, W], as ingest makes it",
+                image=name,
+            )
+    if test.shape != template.shape:
+        raise InvalidInput(
+            f"the test is {test.shape[1]} x {test.shape[0]} and the template {template.shape[1]} x "
+            f"{template.shape[0]} pixels; warp the template onto the test first",
+            test=list(test.shape),
+            template=list(template.shape),
+        )
+
+
+def mask_of(candidate: Candidate) -> NDArray[np.bool_]:
+    """The pixels of a candidate within its box, bool [h, w]."""
+    x0, y0, x1, y1 = (int(each) for each in candidate.bbox)
+    runs = np.array([int(each) for each in candidate.mask_rle.split()], dtype=np.int64)
+    flat = np.repeat(np.arange(runs.size) % 2 == 1, runs)
+    return flat.reshape(y1 - y0, x1 - x0)
+
+
+def rle_of(mask: NDArray[np.bool_]) -> str:
+    """Run lengths of a mask, row by row, the first of them of pixels that are not in it."""
+    flat = mask.ravel()
+    ends = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff(np.concatenate(([0], ends, [flat.size])))
+    return " ".join(str(each) for each in ([0, *runs] if flat[0] else runs))
+
+
+def _exceeds(bright: Gray, dark: Gray, tolerance: int) -> Gray:
+    """By how much one picture is brighter than the other beyond the tolerance, with its rim given back."""
+    square = _square(tolerance)
+    core = cv2.max(cv2.subtract(bright, cv2.dilate(dark, square)), cv2.subtract(cv2.erode(bright, square), dark))
+    core[core < THRESHOLD // 2] = 0
+    rim = cv2.min(cv2.subtract(bright, dark), cv2.dilate(core, _square(tolerance)))
+    return cv2.max(core, rim)  # type: ignore[return-value]
+
+
+def _components(strength: Gray, *, added: bool) -> list[Candidate]:
+    pixels = (strength >= THRESHOLD).astype(np.uint8)
+    joined = cv2.dilate(pixels, _square(JOIN // 2))
+    contours, hierarchy = cv2.findContours(joined, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    holes: dict[int, list[NDArray[np.int32]]] = {}
+    for index, contour in enumerate(contours):
+        outer = int(hierarchy[0, index, 3])
+        holes.setdefault(index if outer < 0 else outer, []).append(contour)  # type: ignore[arg-type]
+    found = []
+    for outlines in holes.values():
+        x, y, w, h = cv2.boundingRect(outlines[0])
+        inside = np.zeros((h, w), np.uint8)
+        cv2.drawContours(inside, outlines, -1, 1, cv2.FILLED, offset=(-x, -y))
+        mask = (inside & pixels[y : y + h, x : x + w]).astype(bool)
+        area = int(np.count_nonzero(mask))
+        if area < MIN_AREA:
+            continue
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+        inner = mask[top:bottom, left:right]
+        values = strength[y + top : y + bottom, x + left : x + right][inner]
+        found.append(
+            Candidate(
+                bbox=(x + left, y + top, x + right, y + bottom),
+                mask_rle=rle_of(inner),
+                area=area,
+                contrast=round(float(values.mean()) / 255, 4),
+                added=added,
+            )
+        )
+    return found
+
+
+def _square(radius: int) -> NDArray[np.uint8]:
+    return np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)

@@ -1,0 +1,1 @@
+"""How the shipped weights are made: data, training on a GPU, export with its gates. Needs the extra ``training``."""

@@ -1,0 +1,201 @@
+"""From trained weights to what ships: ONNX in fp32 and int8, each behind gates, and a manifest of both.
+
+``python -m evident_manufacturing.training.gates WEIGHTS.pt FOLDER --pack .pack [--plain]``
+
+An int8 whose gate fails is written down as failed, and the runtime takes fp32 and says so.
+"""
+
+import argparse
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evident_manufacturing.inspection import detect
+from evident_manufacturing.inspection.evaluate import OFFICIAL_IOU, labels_of
+from evident_manufacturing.inspection.evaluate.metrics import Boxes, average_precision
+from evident_manufacturing.inspection.evaluate.pairs import Pair, unpack
+from evident_manufacturing.inspection.perceive.detector import Detector, Manifest, ModelFile, batch, write_manifest
+from evident_manufacturing.inspection.schema import KINDS, Detection
+from evident_manufacturing.training.detector import fuse, plain
+
+Image = NDArray[np.uint8]
+PARITY: Final = 0.02
+"""Largest difference of a score, and that times the image's side of a box, between PyTorch and ONNX Runtime."""
+LOST: Final = 0.005
+"""Most of mean average precision that int8 may lose."""
+SHARE: Final = 0.30
+"""Largest int8 file as a share of the fp32 one."""
+_CALIBRATION: Final = 96
+
+
+def quantise(fp32: Path, target: Path, images: Sequence[Image]) -> None:
+    """Static int8 of weights (per channel) and activations; what follows the head's inner convolutions stays in floats.
+
+    There pixels and probabilities come together in one tensor, where one scale for both detects nothing.
+    ``reduce_range`` keeps 7 bits of weights, as AVX2's 16-bit sums saturate with 8.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left = iter(images)
+
+        def get_next(self) -> dict[str, Any] | None:
+            image = next(self._left, None)
+            return None if image is None else {"images": batch([image])}
+
+    prepared = target.with_suffix(".prepared.onnx")
+    quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
+    nodes = [node.name for node in onnx.load(str(prepared)).graph.node]
+    head = [name for name in nodes if "/model.23/" in name and "/conv/" not in name]
+    quantize_static(
+        str(prepared),
+        str(target),
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        reduce_range=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=head,
+        extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
+    )
+    prepared.unlink()
+    onnx.save(_nameless(onnx.load(str(target))), str(target))
+
+
+def _nameless(model: Any) -> Any:
+    """The network without what its nodes and values are called and where they came from: a tenth of an int8 file."""
+    kept = {each.name for each in (*model.graph.input, *model.graph.output)}
+    short: dict[str, str] = {}
+    for node in model.graph.node:
+        node.name = node.doc_string = ""
+        del node.metadata_props[:]
+        for values in (node.input, node.output):
+            for index, name in enumerate(values):
+                if name and name not in kept:
+                    values[index] = short.setdefault(name, f"v{len(short):x}")
+    for weight in model.graph.initializer:
+        weight.name, weight.doc_string = short.get(weight.name, weight.name), ""
+    del model.graph.value_info[:]
+    return model
+
+
+def export(
+    weights: Path, folder: Path, pairs: Sequence[Pair], calibration: Sequence[Pair], version: str, *, fused: bool
+) -> Manifest:
+    """Write both files with their manifest.
+
+    Args:
+        weights: Trained, ``.pt``.
+        folder: To write to.
+        pairs: For the gates: labelled, not trained on.
+        calibration: For the ranges of int8.
+        version: Of the model.
+        fused: Whether images are (difference, template, test), or three times the test.
+    """
+    make = fuse if fused else plain
+    folder.mkdir(parents=True, exist_ok=True)
+    fp32 = detect.export_onnx(weights, folder / "detector.fp32.onnx")
+    int8 = folder / "detector.int8.onnx"
+    quantise(fp32, int8, [make(pair) for pair in calibration[:_CALIBRATION]])
+    files = {"fp32": fp32, "int8": int8}
+    manifest = Manifest(version=version, kinds=KINDS, files=tuple(_file(path, name) for name, path in files.items()))
+    write_manifest(folder, manifest)
+    images = [make(pair) for pair in pairs]
+    scored = {name: _score(Detector(folder, precision=name), images, pairs) for name in files}
+    parity = _parity(weights, Detector(folder, precision="fp32"), images[:8])
+    batches = all(_same_in_batches(Detector(folder, precision=name), images[:9]) for name in files)
+    lost = scored["fp32"] - scored["int8"]
+    share = int8.stat().st_size / fp32.stat().st_size
+    checked = (
+        _file(
+            int8,
+            "int8",
+            passed=lost <= LOST and share <= SHARE and batches,
+            map_iou33=scored["int8"],
+            lost=lost,
+            share=share,
+        ),
+        _file(fp32, "fp32", passed=parity <= PARITY and batches, map_iou33=scored["fp32"], parity=parity),
+    )
+    manifest = manifest.model_copy(update={"files": checked})
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def _file(path: Path, precision: str, *, passed: bool = False, **measured: float) -> ModelFile:
+    return ModelFile(
+        name=path.name,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        precision=precision,
+        passed=passed,
+        measured={name: round(value, 5) for name, value in measured.items()},
+    )
+
+
+def _score(detector: Detector, images: Sequence[Image], pairs: Sequence[Pair]) -> float:
+    found = [_boxes(each) for each in detector.detect(images)]
+    return average_precision(found, [labels_of(pair) for pair in pairs], OFFICIAL_IOU).mean
+
+
+def _boxes(detections: Sequence[Detection]) -> Boxes:
+    return Boxes(
+        np.array([each.bbox for each in detections], np.float64).reshape(-1, 4),
+        np.array([KINDS.index(each.kind) for each in detections], np.int64),
+        np.array([each.score for each in detections], np.float64),
+    )
+
+
+def _parity(weights: Path, detector: Detector, images: Sequence[Image]) -> float:
+    """The largest difference of surely detected boxes and scores from PyTorch's."""
+    worst = 0.0
+    for ours, theirs in zip(
+        detector.detect(images, threshold=0.3), detect.predict(weights, images, threshold=0.3), strict=True
+    ):
+        for mine, one in zip(ours, theirs, strict=False):
+            apart = max(abs(a - b) for a, b in zip(mine.bbox, one.bbox, strict=True)) / 640
+            worst = max(worst, apart, abs(mine.score - one.score))
+        worst = max(worst, float(abs(len(ours) - len(theirs))))
+    return worst
+
+
+def _same_in_batches(detector: Detector, images: Sequence[Image]) -> bool:
+    """Whether an image gives the same alone, among three, and among the most that are taken at once."""
+    alone = [detector.detect([image], threshold=0.3)[0] for image in images]
+    three = [each for at in range(0, len(images), 3) for each in detector.detect(images[at : at + 3], threshold=0.3)]
+    most = detector.detect(images, threshold=0.3)
+    return all(_near(a, b) and _near(a, c) for a, b, c in zip(alone, three, most, strict=True))
+
+
+def _near(a: Sequence[Detection], b: Sequence[Detection]) -> bool:
+    return len(a) == len(b) and all(abs(x.score - y.score) < 0.01 for x, y in zip(a, b, strict=True))
+
+
+def _pairs(folder: Path) -> Iterator[Pair]:
+    return unpack(folder)
+
+
+def main() -> None:
+    """Export, measure and write the manifest; prints it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--pack", type=Path, required=True)
+    parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--version", default="yolo26n-1")
+    given = parser.parse_args()
+    validation = list(_pairs(given.pack / "val"))
+    calibration = list(_pairs(given.pack / "train"))[::8]
+    made = export(given.weights, given.folder, validation, calibration, given.version, fused=not given.plain)
+    print(made.model_dump_json(indent=1))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Documents that boards are judged by, kept by version: specifications and certificates; and what one would change."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, Literal
+
+from sqlalchemy import select
+
+from evident_core.errors import Conflict, NotFound
+from evident_core.evidence import Frozen
+from evident_core.web.frame import current_frame
+from evident_core.web.tables import Input, Job, JobInput
+from evident_manufacturing.desk import TASK, shipped_specification
+from evident_manufacturing.inspection.assess import CalibrationState, Specification
+from evident_manufacturing.inspection.assess.judge import findings, verdict
+from evident_manufacturing.inspection.calibration import parse
+from evident_manufacturing.inspection.schema import Decision, Inspection, Verdict
+from evident_manufacturing.line import Board
+
+Kind = Literal["specification", "calibration"]
+_MEDIA_TYPES: Final[dict[Kind, str]] = {
+    "specification": "application/vnd.evident.specification+yaml",
+    "calibration": "application/vnd.evident.calibration+yaml",
+}
+
+
+class Document(Frozen):
+    """One version of a document: ``name`` is ``product@version`` of a specification, the id of a certificate."""
+
+    name: str
+    sha256: str
+    created: datetime | None = None
+
+
+class Template(Frozen):
+    """A golden sample that was sent with a board before."""
+
+    id: str
+    name: str
+
+
+class Change(Frozen):
+    """A board on which a specification would decide otherwise than was decided."""
+
+    job_id: str
+    part_id: str
+    before: Decision
+    after: Decision
+    reasons: tuple[str, ...]
+
+
+class Preview(Frozen):
+    """What a specification would have decided on past boards.
+
+    Attributes:
+        specification: Its ``product@version``.
+        boards: How many past boards of its product there are.
+        before: How many of them were decided how.
+        after: The same, by this specification.
+        changes: The boards whose decision changes, newest first.
+    """
+
+    specification: str
+    boards: int
+    before: dict[Decision, int]
+    after: dict[Decision, int]
+    changes: tuple[Change, ...]
+
+
+def keep(kind: Kind, text: str) -> Document:
+    """Keep a document as the version that it says it is.
+
+    Raises:
+        InvalidInput: It is none; the message names the line.
+        Conflict: Another document of that version is kept already.
+    """
+    name = Specification.load(text).name if kind == "specification" else parse(text).id
+    frame = current_frame()
+    data = text.encode()
+    for row in _rows(kind):
+        if row.name == _file_name(name) and frame.store.input_path(row).read_bytes() != data:
+            what = "another version number" if kind == "specification" else "another id"
+            raise Conflict(
+                f"{name} is kept already and says something else; verdicts cite it, so give this one {what}.", name=name
+            )
+    row = frame.store.put_input(
+        data, name=_file_name(name), owner=frame.caller.id, media_type=_MEDIA_TYPES[kind], max_bytes=1 << 20
+    )
+    frame.record(f"{kind}.keep", row.id, sha256=row.sha256, name=name)
+    return Document(name=name, sha256=row.sha256, created=row.created)
+
+
+def documents(kind: Kind) -> tuple[Document, ...]:
+    """The caller's documents of a kind, newest first."""
+    return tuple(
+        Document(name=row.name.removesuffix(".yaml"), sha256=row.sha256, created=row.created) for row in _rows(kind)
+    )
+
+
+def text_of(kind: Kind, name: str) -> str:
+    """The text of a kept document; the specification that ships is always there.
+
+    Raises:
+        NotFound: There is none of that name.
+    """
+    for row in _rows(kind):
+        if row.name == _file_name(name):
+            return current_frame().store.input_path(row).read_text("utf-8")
+    if kind == "specification" and name == shipped_name():
+        return shipped_specification()
+    known = ", ".join(each.name for each in documents(kind)) or "none"
+    raise NotFound(f"There is no {kind} {name[:200]!r}; there are: {known}.", name=name[:200])
+
+
+def shipped_name() -> str:
+    """``product@version`` of the specification that comes with the service."""
+    return Specification.load(shipped_specification()).name
+
+
+def templates() -> tuple[Template, ...]:
+    """The golden samples that the caller's boards were compared with, the last used first."""
+    frame = current_frame()
+    query = (
+        select(Input.id, Input.name)
+        .join(JobInput, JobInput.input_id == Input.id)
+        .join(Job, Job.id == JobInput.job_id)
+        .where(Job.owner == frame.caller.id, Job.service == TASK.service, JobInput.position == 1)
+        .order_by(Job.created.desc())
+        .limit(200)
+    )
+    with frame.store.reading() as session:
+        found = dict((id_, name) for id_, name in session.execute(query))
+    return tuple(Template(id=each, name=name) for each, name in found.items())
+
+
+def preview(specification: Specification, past: Sequence[Board]) -> Preview:
+    """What a specification would have decided on past boards of its product.
+
+    Args:
+        specification: Of a product; boards that name another one are left out.
+        past: The newest first.
+    """
+    judged = [
+        (board, board.record.inspection)
+        for board in past
+        if board.record and board.record.inspection.part.product in ("", specification.product)
+    ]
+    after = [(board, inspection, judge(inspection, specification)) for board, inspection in judged]
+    return Preview(
+        specification=specification.name,
+        boards=len(judged),
+        before=_counted([inspection.verdict.decision for _, inspection in judged]),
+        after=_counted([decided.decision for _, _, decided in after]),
+        changes=tuple(
+            Change(
+                job_id=board.job_id,
+                part_id=inspection.part.part_id,
+                before=inspection.verdict.decision,
+                after=decided.decision,
+                reasons=tuple(
+                    f"{each.rule} {each.limit}".strip() for each in decided.reasons if each.decision is decided.decision
+                ),
+            )
+            for board, inspection, decided in after
+            if decided.decision is not inspection.verdict.decision
+        ),
+    )
+
+
+def judge(inspection: Inspection, specification: Specification) -> Verdict:
+    """What a specification says of a board that was inspected before, from what was measured then."""
+    state = _state(inspection)
+    calibration = inspection.calibration if state is CalibrationState.VALID else None
+    found = findings(
+        inspection.defects,
+        specification,
+        width=inspection.width,
+        height=inspection.height,
+        alignment=inspection.alignment,
+        mm_per_pixel=calibration.mm_per_pixel if calibration else None,
+    )
+    return verdict(found, specification, calibration=state, template=inspection.template is not None)
+
+
+def _state(inspection: Inspection) -> CalibrationState:
+    """How the calibration stood on the day of the inspection, as its verdict says."""
+    rules = {reason.rule for reason in inspection.verdict.reasons}
+    for state in (CalibrationState.MISSING, CalibrationState.EXPIRED):
+        if f"calibration_{state}" in rules:
+            return state
+    return CalibrationState.VALID
+
+
+def _counted(decisions: Sequence[Decision]) -> dict[Decision, int]:
+    counted = Counter(decisions)
+    return {decision: counted[decision] for decision in Decision}
+
+
+def _rows(kind: Kind) -> list[Input]:
+    frame = current_frame()
+    return [row for row in frame.store.inputs(frame.caller.id) if row.media_type == _MEDIA_TYPES[kind]]
+
+
+def _file_name(name: str) -> str:
+    # The store shows the last part of a name with slashes, as it would of a path.
+    return f"{name.replace('/', '∕').replace(chr(92), '∖')[:200]}.yaml"
