@@ -50,18 +50,19 @@ def test_known_defects_are_found_with_their_kind_and_size(models, board):
     truth = json.loads((SAMPLES / "truth.json").read_text())[board]
     found = inspect(models, board, report=False)
     boxes = np.array([each.bbox for each in found.defects])
-    hits = 0
+    errors: list[float] = []
     for defect in truth["defects"]:
         over = overlaps(np.array([defect["label_box"]], float), boxes)[0]
         mine = found.defects[int(over.argmax())]
         if over.max() < 0.33 or mine.kind != defect["kind"]:
             continue
-        hits += 1
-        assert mine.size is not None
-        length = mine.size.length
-        assert length.unit == "mm"
-        assert abs(float(length.value) - defect["length_mm"]) < 0.08
-    assert hits >= 0.8 * len(truth["defects"])
+        # A defect that only the detector sees has no difference to be measured on.
+        assert (mine.size is None) is (mine.seen is Seen.LEARNED)
+        if mine.size:
+            assert mine.size.length.unit == "mm"
+            errors.append(abs(float(mine.size.length.value) - defect["length_mm"]))
+    assert len(errors) >= 0.75 * len(truth["defects"])
+    assert np.median(errors) < 0.03
     assert found.verdict.decision is Decision.REJECT
 
 

@@ -82,7 +82,7 @@ def test_a_wrong_label_is_named(tmp_path, text, told):
 @pytest.mark.parametrize("line", ["group0/b/000.jpg", "/etc/passwd.jpg x.txt", "../x.jpg y.txt"])
 def test_a_split_file_cannot_lead_elsewhere(folder, line):
     (folder / "trainval.txt").write_text(line)
-    with pytest.raises(InvalidInput, match="Line 1 of trainval.txt"):
+    with pytest.raises(InvalidInput, match=r"Line 1 of trainval\.txt"):
         entries(folder)
 
 
@@ -91,8 +91,8 @@ def test_what_is_missing_or_damaged_is_named(folder):
         entries(folder, "test.txt")
     damaged = entries(folder)[0]
     damaged.test.write_bytes(b"")
-    with pytest.raises(InvalidInput, match="000_test.jpg"):
+    with pytest.raises(InvalidInput, match=r"000_test\.jpg"):
         read(damaged)
     damaged.test.unlink()
-    with pytest.raises(NotFound, match="000_test.jpg"):
+    with pytest.raises(NotFound, match=r"000_test\.jpg"):
         entries(folder)

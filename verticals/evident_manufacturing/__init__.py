@@ -12,6 +12,7 @@ vertical = Vertical(
     },
     app="evident_manufacturing.app:create_app",
     cli="evident_manufacturing.cli:manufacturing",
+    settings="evident_manufacturing.settings:ManufacturingSettings",
     requires=("cv2", "numpy", "onnxruntime", "PIL", "yaml"),
     preload=("evident_manufacturing.desk",),
 )

@@ -40,7 +40,9 @@ def control_chart(chart: Chart, title: str, notes: Sequence[str]) -> Markup:
     if any(point.lower > 0 for point in points):
         parts.append(Markup('<path class="limit" d="{}"/>').format(steps([point.lower for point in points])))
     parts.append(Markup('<path class="centre" d="M{} {:.1f} H{}"/>').format(_LEFT, y(chart.centre), WIDTH - _RIGHT))
-    parts.append(Markup('<path class="axis" d="M{0} {1} V{2} H{3}"/>').format(_LEFT, _TOP, HEIGHT - _BOTTOM, WIDTH - _RIGHT))
+    parts.append(
+        Markup('<path class="axis" d="M{0} {1} V{2} H{3}"/>').format(_LEFT, _TOP, HEIGHT - _BOTTOM, WIDTH - _RIGHT)
+    )
     for value in (0.0, chart.centre, points[-1].upper):
         parts.append(
             Markup('<text class="tick" x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(
@@ -48,7 +50,9 @@ def control_chart(chart: Chart, title: str, notes: Sequence[str]) -> Markup:
             )
         )
     parts.append(
-        Markup('<polyline class="run" points="{}"/>').format(" ".join(f"{left:.1f},{high:.1f}" for left, high in middles))
+        Markup('<polyline class="run" points="{}"/>').format(
+            " ".join(f"{left:.1f},{high:.1f}" for left, high in middles)
+        )
     )
     for (left, high), point, note in zip(middles, points, notes, strict=True):
         mark = Markup('<circle class="point{}" cx="{:.1f}" cy="{:.1f}" r="{}"><title>{}</title></circle>')

@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Final, Generic, Literal, TypeVar
 
 import cv2
+from cv2.typing import MatLike
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from werkzeug.datastructures import FileStorage
 
@@ -139,7 +140,9 @@ def inspect(work: Work, *, on_progress: OnProgress) -> bytes:
         camera=options.camera,
         taken=options.taken,
     )
-    station = Station(open_models(), template, specification, parse(options.calibration) if options.calibration else None)
+    station = Station(
+        open_models(), template, specification, parse(options.calibration) if options.calibration else None
+    )
     data = source.path.read_bytes()
     inspection = station.inspect(data, part, name=source.name, on_progress=on_progress)
     return _record(inspection, ingest(data, name=source.name), template).model_dump_json().encode()
@@ -301,7 +304,7 @@ def _drawn(path: Path, name: str, alignment: Alignment | None, shape: tuple[int,
     return _png(gray)
 
 
-def _png(gray: object) -> bytes:
+def _png(gray: MatLike) -> bytes:
     done, data = cv2.imencode(".png", gray)
     if not done:
         raise InvalidInput("The picture cannot be drawn as PNG.")
@@ -321,9 +324,13 @@ def samples() -> Mapping[str, SampleBoard]:
     folder = _sample_folder()
     if folder is None:
         return {}
-    pairs = ((path, path.with_name(path.name.replace("_test", "_template"))) for path in sorted(folder.glob("*_test.png")))
+    pairs = (
+        (path, path.with_name(path.name.replace("_test", "_template"))) for path in sorted(folder.glob("*_test.png"))
+    )
     return {
-        board.stem.removesuffix("_test"): SampleBoard(name=board.stem.removesuffix("_test"), board=board, template=template)
+        board.stem.removesuffix("_test"): SampleBoard(
+            name=board.stem.removesuffix("_test"), board=board, template=template
+        )
         for board, template in pairs
         if template.is_file()
     }

@@ -239,11 +239,17 @@ def _drift(records: Sequence[Record]) -> dict[str, Drift]:
     def scores(part: Sequence[Record]) -> list[float]:
         return [defect.score for record in part for defect in record.inspection.defects]
 
+    def statistic(name: str, part: Sequence[Record]) -> list[float]:
+        return [getattr(record.statistics, name) for record in part]
+
     means = {
-        name: mean_drift(*([getattr(record.statistics, name) for record in part] for part in (before, recent)))
+        name: mean_drift(statistic(name, before), statistic(name, recent))
         for name in ("brightness", "contrast", "sharpness")
     }
-    return {"kinds": mix_drift(kinds(before), kinds(recent)), "scores": score_drift(scores(before), scores(recent))} | means
+    return {
+        "kinds": mix_drift(kinds(before), kinds(recent)),
+        "scores": score_drift(scores(before), scores(recent)),
+    } | means
 
 
 def _frozen(done: Sequence[Board]) -> Iterator[Alarm]:

@@ -167,7 +167,7 @@ def latest(labels: Sequence[Label]) -> dict[int, Label]:
 
 
 def queue(boards: Sequence[Board]) -> Queue:
-    """What to ask next: where only one of template and detector sees a defect first, then by closeness to the threshold."""
+    """What to ask next: first where only one of template and detector sees it, then by closeness to the threshold."""
     known = _all_labels(boards)
     questions, labelled = [], 0
     for board in boards:
@@ -243,7 +243,9 @@ def archive(labels: LabelSet) -> bytes:
         )
     frame = current_frame()
     paths = {row.sha256: frame.store.input_path(row) for row in frame.store.inputs(frame.caller.id)}
-    return sandbox.run(_packed, labels, {each: paths[each] for each in _pictures(labels)}, limits=frame.settings.sandbox)
+    return sandbox.run(
+        _packed, labels, {each: paths[each] for each in _pictures(labels)}, limits=frame.settings.sandbox
+    )
 
 
 def _pictures(labels: LabelSet) -> set[str]:
@@ -264,7 +266,8 @@ def _packed(labels: LabelSet, paths: dict[str, Path]) -> bytes:
             write(f"{stem}_test.jpg", _jpeg(paths[board.image]))
             write(f"{stem}_temp.jpg", _jpeg(paths[board.template]))
             lines = [
-                f"{' '.join(str(round(v)) for v in entry.bbox)} {KINDS.index(entry.kind) + 1}" for entry in board.entries
+                f"{' '.join(str(round(v)) for v in entry.bbox)} {KINDS.index(entry.kind) + 1}"
+                for entry in board.entries
             ]
             write(f"{stem}.txt", "".join(f"{line}\n" for line in lines).encode())
             listed.append(f"{stem}.jpg {stem}.txt\n")
@@ -309,5 +312,5 @@ def _label(row: Revision) -> Label:
 
 def _refuse_outside(desk: Desk, bbox: BBox | None) -> None:
     width, height = desk.inspection.width, desk.inspection.height
-    if bbox is None or not (0 <= bbox[0] and 0 <= bbox[1] and bbox[2] <= width and bbox[3] <= height):
+    if bbox is None or min(bbox[:2]) < 0 or bbox[2] > width or bbox[3] > height:
         raise InvalidInput(f"The box {bbox} does not lie on the board of {width} x {height} pixels.", bbox=bbox)

@@ -41,13 +41,19 @@ class Template(Frozen):
 
 
 class Change(Frozen):
-    """A board on which a specification would decide otherwise than was decided."""
+    """A board on which a specification would decide otherwise than was decided.
+
+    Attributes:
+        reasons: The rules that the new decision rests on; none where it is to accept.
+        no_longer: The rules that the old decision rested on and that would not be met.
+    """
 
     job_id: str
     part_id: str
     before: Decision
     after: Decision
     reasons: tuple[str, ...]
+    no_longer: tuple[str, ...]
 
 
 class Preview(Frozen):
@@ -130,7 +136,7 @@ def templates() -> tuple[Template, ...]:
         .limit(200)
     )
     with frame.store.reading() as session:
-        found = dict((id_, name) for id_, name in session.execute(query))
+        found = {row.id: row.name for row in session.execute(query)}
     return tuple(Template(id=each, name=name) for each, name in found.items())
 
 
@@ -158,9 +164,8 @@ def preview(specification: Specification, past: Sequence[Board]) -> Preview:
                 part_id=inspection.part.part_id,
                 before=inspection.verdict.decision,
                 after=decided.decision,
-                reasons=tuple(
-                    f"{each.rule} {each.limit}".strip() for each in decided.reasons if each.decision is decided.decision
-                ),
+                reasons=_rules(decided),
+                no_longer=tuple(each for each in _rules(inspection.verdict) if each not in _rules(decided)),
             )
             for board, inspection, decided in after
             if decided.decision is not inspection.verdict.decision
@@ -181,6 +186,11 @@ def judge(inspection: Inspection, specification: Specification) -> Verdict:
         mm_per_pixel=calibration.mm_per_pixel if calibration else None,
     )
     return verdict(found, specification, calibration=state, template=inspection.template is not None)
+
+
+def _rules(decided: Verdict) -> tuple[str, ...]:
+    """The rules that a decision rests on, with their limits."""
+    return tuple(f"{each.rule} {each.limit}".strip() for each in decided.reasons if each.decision is decided.decision)
 
 
 def _state(inspection: Inspection) -> CalibrationState:

@@ -56,6 +56,11 @@ class View:
             return "–"
         return f"{quantity.value} ± {quantity.uncertainty} {quantity.unit.replace('2', '²')}"
 
+    def unit(self, size: str) -> str:
+        """The unit of one of the sizes, which all defects of a board share; empty where nothing was measured."""
+        found = (getattr(defect.size, size) for defect in self.inspection.defects if defect.size)
+        return next((str(each.unit).replace("2", "²") for each in found if each), "")
+
     def sentence(self, sentence: Sentence, language: Language) -> Markup:
         """A sentence in which each stated fact leads to the box, or names the place, that it was read from."""
         words, at, done = sentence.text[language], 0, Markup("")
@@ -71,7 +76,11 @@ class View:
         defects = sorted(set(self._defects(fact_id, _DEPTH)))
         place = self.place(fact_id, language)
         target = f"#box-{defects[0]}" if defects else "#board"
-        if not defects and (element := self._element(fact_id, _DEPTH)) is not None and self.inspection.verdict.specification:
+        if (
+            not defects
+            and (element := self._element(fact_id, _DEPTH)) is not None
+            and self.inspection.verdict.specification
+        ):
             name = self.inspection.verdict.specification
             at = self._lines.get(element.path)
             target = url_for("manufacturing.specification", name=name) + (f"#L{at}" if at else "")

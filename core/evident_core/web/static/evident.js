@@ -1,5 +1,6 @@
 /* Evident: the one module of all pages. Every page works without it; it adds what waiting and pointing need.
-   Pieces: choices (language, theme), dropzone, job progress and its first facts, evidence, card and viewer, contents. */
+   Pieces: choices (language, theme), dropzone, job progress and its first facts, evidence, card and viewer, contents,
+   boards and what is live. */
 
 const CHOICE_SECONDS = 365 * 86400;
 
@@ -349,6 +350,41 @@ function contents(nav) {
   for (const target of links.keys()) if (target) watch.observe(target);
 }
 
+/* --- inspection: boxes that answer to what is pointed at, and a part of a page that stays live -------- */
+
+const LIVE_MS = 3000;
+
+/** Light the boxes and rows of the defects that the pointed-at value rests on; a box lights its row. */
+export function board(figure) {
+  const light = (numbers) => {
+    for (const box of figure.querySelectorAll("[data-box]")) box.classList.toggle("lit", numbers.includes(box.dataset.box));
+    for (const row of document.querySelectorAll("[data-row]")) row.classList.toggle("shown", numbers.includes(row.dataset.row));
+  };
+  const point = (event) => {
+    const found = event.target.closest?.("[data-defects], [data-row]");
+    if (found) light((found.dataset.defects ?? found.dataset.row).split(",").filter(Boolean));
+  };
+  document.addEventListener("pointerover", point);
+  document.addEventListener("focusin", point);
+}
+
+/** Fetch a part of the page again and again; it rests while nobody looks or somebody works in it. */
+export function live(section) {
+  section.querySelector(".live-mark")?.removeAttribute("hidden");
+  let before = "";
+  const refresh = async () => {
+    if (document.hidden || section.contains(document.activeElement)) return;
+    const text = await call(section.dataset.live, { headers: { Accept: "text/html" } }).catch(() => "");
+    if (!text || text === before) return;
+    before = text;
+    const open = Boolean(section.querySelector("details[open]"));
+    section.innerHTML = text;
+    section.querySelector(".live-mark")?.removeAttribute("hidden");
+    if (open) section.querySelector("details")?.setAttribute("open", "");
+  };
+  return setInterval(refresh, LIVE_MS);
+}
+
 /* --- start --------------------------------------------------------------------------------------- */
 
 choices(document);
@@ -360,5 +396,7 @@ for (const figure of document.querySelectorAll("[data-viewer]")) viewer(figure);
 for (const place of document.querySelectorAll("[data-evidence-card]")) card(place);
 for (const place of document.querySelectorAll("[data-sheet]")) sheet(place);
 for (const nav of document.querySelectorAll("[data-contents]")) contents(nav);
+for (const figure of document.querySelectorAll("[data-board]")) board(figure);
+for (const section of document.querySelectorAll("[data-live]")) live(section);
 for (const opener of document.querySelectorAll("[data-opens]")) opener.addEventListener("click", () => document.getElementById(opener.dataset.opens).showModal());
 for (const button of document.querySelectorAll("[data-print]")) button.addEventListener("click", () => window.print());

@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,8 @@ from evident_manufacturing.inspection.pipeline import Station
 from evident_manufacturing.inspection.schema import Calibration, Inspection, Part
 
 Gray = NDArray[np.uint8]
+OnBoard = Callable[[int, int], None]
+"""Told after each board: how many are done, and of how many."""
 FIRST_SEED: Final = 5_000_000
 """Training took its boards from seeds below."""
 PX_PER_MM: Final = 48.0
@@ -33,6 +35,10 @@ CALIBRATION: Final = Calibration(
 )
 _TODAY: Final = date(2025, 6, 30)
 _GENERATOR: Final = Path(__file__).parents[4] / "sample_data" / "manufacturing"
+
+
+def nobody(done: int, of: int) -> None:
+    """Where nobody wants to know how far it is."""
 
 
 def generate(seed: int, **how: object) -> Any:

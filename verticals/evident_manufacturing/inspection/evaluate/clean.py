@@ -1,4 +1,4 @@
-"""How often a clean board is called defective: generated ones, displaced ones, and real templates against themselves."""
+"""How often a clean board is called defective: generated, displaced, and real templates against themselves."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from evident_core.evidence import Frozen
-from evident_manufacturing.inspection.evaluate.boards import FIRST_SEED, Gray, generate, inspect, seeds
+from evident_manufacturing.inspection.evaluate.boards import FIRST_SEED, Gray, OnBoard, generate, inspect, nobody, seeds
 from evident_manufacturing.inspection.evaluate.pairs import SPLIT, entries, read
 from evident_manufacturing.inspection.perceive import Models
 
@@ -57,7 +57,7 @@ def measure_clean(
     *,
     folder: Path | None = None,
     split: str = SPLIT,
-    on_board: Callable[[int, int], None] = lambda done, of: None,
+    on_board: OnBoard = nobody,
 ) -> Clean:
     """Inspect boards on which there is nothing to find.
 

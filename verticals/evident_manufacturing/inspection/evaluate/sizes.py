@@ -1,6 +1,5 @@
 """How small a defect is found, and how true its size is: generated boards with exact truth, and small real defects."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,10 +8,18 @@ import numpy as np
 
 from evident_core.errors import InvalidInput
 from evident_core.evidence import Frozen
-from evident_manufacturing.inspection.evaluate.boards import FIRST_SEED, PX_PER_MM, generate, inspect, matches, seeds
+from evident_manufacturing.inspection.evaluate.boards import (
+    FIRST_SEED,
+    PX_PER_MM,
+    OnBoard,
+    generate,
+    inspect,
+    matches,
+    nobody,
+    seeds,
+)
 from evident_manufacturing.inspection.evaluate.pairs import SPLIT, Entry, Pair, divide, entries, read
-from evident_manufacturing.inspection.perceive import Models, weigh
-from evident_manufacturing.inspection.perceive.align import align, lay
+from evident_manufacturing.inspection.perceive import Models, lay_under, weigh
 from evident_manufacturing.inspection.perceive.difference import Difference, difference
 from evident_manufacturing.inspection.schema import Quantity
 
@@ -115,7 +122,7 @@ def measure_sizes(
     folder: Path | None = None,
     split: str = SPLIT,
     part: str = "validation",
-    on_board: Callable[[int, int], None] = lambda done, of: None,
+    on_board: OnBoard = nobody,
 ) -> Sizes:
     """Measure on generated boards, every second of which has only small defects.
 
@@ -217,7 +224,7 @@ def _class(every: list[_Measured], above: float, most: float) -> SizeClass:
 def _small(pair: Pair, models: Models) -> tuple[int, int, int, int]:
     """Of one pair: small labels, those found, labels without a difference, those found."""
     try:
-        laid, valid = lay(pair.template, align(pair.test, pair.template), pair.test.shape)
+        _, laid, valid = lay_under(pair.test, pair.template)
     except InvalidInput:
         laid, valid = pair.template, np.ones(pair.test.shape, np.bool_)
         reported = []
@@ -244,4 +251,4 @@ def _longest(box: list[float], differing: Difference) -> float | None:
     if not inside:
         return None
     left, top, right, bottom = zip(*inside, strict=True)
-    return max(max(right) - min(left), max(bottom) - min(top))
+    return float(max(max(right) - min(left), max(bottom) - min(top)))

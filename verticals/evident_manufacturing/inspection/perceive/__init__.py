@@ -80,8 +80,7 @@ def perceive(
         proposals = propose(seen, None, board.gray, None, floor=PLAIN_THRESHOLD if least is None else least)
         defects = _numbered([(each, each.score) for each in proposals], board.gray, None, None, EDGE_JITTER)
         return Perception(defects, None, models.plain.version, clock.laps)
-    alignment = align(board.gray, template.gray)
-    laid, valid = lay(template.gray, alignment, board.gray.shape)
+    alignment, laid, valid = lay_under(board.gray, template.gray)
     clock.lap("align")
     found = difference(board.gray, laid, valid=valid)
     clock.lap("difference")
@@ -93,6 +92,21 @@ def perceive(
     defects = _numbered(kept, board.gray, laid, calibration, jitter)
     clock.lap("measure")
     return Perception(defects, alignment, models.fused.version, clock.laps)
+
+
+def lay_under(test: Gray, template: Gray) -> tuple[Alignment, Gray, NDArray[np.bool_]]:
+    """Align a template and lay it under the tested image; also which pixels it reaches, bool [H, W].
+
+    Where it does not reach there is nothing to compare with: there the test stands in for it, as a made-up border would
+    look like a defect to the detector.
+
+    Raises:
+        InvalidInput: The template does not fit the board; the message says how.
+    """
+    alignment = align(test, template)
+    laid, valid = lay(template, alignment, test.shape)
+    np.copyto(laid, test, where=~valid)
+    return alignment, laid, valid
 
 
 def weigh(test: Gray, laid: Gray, found: Difference, models: Models) -> list[tuple[Proposal, float]]:
@@ -171,4 +185,4 @@ class _Clock:
         self._last = now
 
 
-__all__ = ["Models", "Perception", "Seen", "perceive", "weigh"]
+__all__ = ["Models", "Perception", "Seen", "lay_under", "perceive", "weigh"]

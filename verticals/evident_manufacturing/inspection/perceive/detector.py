@@ -106,9 +106,14 @@ class Detector:
         found: list[list[Detection]] = []
         for first in range(0, len(images_NHW3), _BATCH):
             part = images_NHW3[first : first + _BATCH]
-            rows = self._session.run(None, {self._input: batch(part)})[0]
+            rows = self.forward(batch(part))
             found += [self._detections(row, image.shape, threshold) for row, image in zip(rows, part, strict=True)]
         return found
+
+    def forward(self, images_N3HW: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The bare network on a :func:`batch`: float32 [N, 300, 6], rows (x0, y0, x1, y1, score, kind)."""
+        rows: NDArray[np.float32] = self._session.run(None, {self._input: images_N3HW})[0]
+        return rows
 
     def _detections(self, rows: NDArray[np.float32], shape: tuple[int, ...], threshold: float) -> list[Detection]:
         height, width = shape[:2]

@@ -1,0 +1,303 @@
+"""How fast it is beside other ways of doing the same, as ratios of medians measured in turns in one run."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evident_core.errors import EvidentError
+from evident_core.evidence import Frozen
+from evident_manufacturing.delivery.events import event_of
+from evident_manufacturing.delivery.outbox import Outbox
+from evident_manufacturing.inspection.evaluate.boards import CALIBRATION, FIRST_SEED, encoded, generate
+from evident_manufacturing.inspection.evaluate.metrics import overlaps
+from evident_manufacturing.inspection.ingest import ingest
+from evident_manufacturing.inspection.perceive import Models, lay_under
+from evident_manufacturing.inspection.perceive.detector import SIZE, Detector, batch
+from evident_manufacturing.inspection.perceive.difference import difference, stack
+from evident_manufacturing.inspection.perceive.tiles import SHARED, detect_in_tiles, tiles
+from evident_manufacturing.inspection.pipeline import Station
+from evident_manufacturing.inspection.schema import Detection, Part
+
+Image = NDArray[np.uint8]
+BATCH: Final = 8
+JPEG: Final = 95
+AGENT: Final = (
+    "import evident_manufacturing.agent.agent, evident_manufacturing.agent.models, "
+    "evident_manufacturing.agent.sources, evident_manufacturing.inspection.pipeline, onnxruntime"
+)
+"""What an agent has in memory when it takes its first image."""
+ULTRALYTICS: Final = "from evident_manufacturing.inspection.detect import yolo; yolo()"
+
+
+class Ratio(Frozen):
+    """One comparison.
+
+    Attributes:
+        name: What is compared with what.
+        target: What the value should be: at least, or with ``at_most`` at most.
+        value: How many times longer theirs takes; with ``at_most``, how many times longer ours does. None: not measured.
+        ours: Milliseconds, median.
+        theirs: Milliseconds, median.
+        note: Why it was not measured, or what to know of it.
+    """
+
+    name: str
+    target: float
+    at_most: bool = False
+    value: float | None = None
+    ours: float | None = None
+    theirs: float | None = None
+    note: str = ""
+
+
+class Speed(Frozen):
+    """Ratios of one run on one machine.
+
+    Attributes:
+        cores: That this process may use.
+        load: Of the machine (average of a minute) at the beginning and at the end: others slow both sides of a ratio,
+            and not always alike.
+        rounds: Turns of which each figure is the median.
+    """
+
+    model: str
+    cores: int
+    load: tuple[float, float]
+    rounds: int
+    ratios: tuple[Ratio, ...]
+
+
+def measure_speed(
+    models: Models,
+    folder: Path,
+    *,
+    weights: Path | None = None,
+    rounds: int = 15,
+    seed: int = FIRST_SEED,
+    side: int = 8192,
+    on_part: Callable[[str], None] = lambda _: None,
+) -> Speed:
+    """Measure on generated boards.
+
+    Args:
+        models: That are open, the fused one in int8.
+        folder: Of the fused model, which is opened in fp32 too.
+        weights: The ``.pt`` it was exported from, for Ultralytics; None: that is not compared.
+        rounds: Turns; what takes seconds takes fewer.
+        seed: Of the first board.
+        side: Pixels of the large image that is cut into tiles.
+        on_part: Told which comparison comes.
+    """
+    load, images = os.getloadavg()[0], _images(seed)
+    parts: dict[str, Callable[[], Sequence[Ratio]]] = {
+        "int8": lambda: _detectors(models, folder, weights, images, rounds),
+        "whole": lambda: [_whole(models, seed, rounds)],
+        "batches": lambda: [_batches(models.fused, images, max(3, rounds // 3))],
+        "tiles": lambda: _tiles(models.fused, weights, images, side),
+        "start": lambda: [_start(max(3, rounds // 5))],
+    }
+    ratios: list[Ratio] = []
+    for name, part in parts.items():
+        on_part(name)
+        ratios += part()
+    return Speed(
+        model=models.fused.version,
+        cores=len(os.sched_getaffinity(0)),
+        load=(round(load, 2), round(os.getloadavg()[0], 2)),
+        rounds=rounds,
+        ratios=tuple(ratios),
+    )
+
+
+def in_turns(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Milliseconds of each work, median over rounds in which all have a turn, after one turn to get warm."""
+    took: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            began = time.perf_counter()
+            work()
+            if number:
+                took[name].append((time.perf_counter() - began) * 1e3)
+    return {name: float(np.median(each)) for name, each in took.items()}
+
+
+def _ratio(name: str, target: float, ours: float, theirs: float, note: str = "") -> Ratio:
+    return Ratio(
+        name=name,
+        target=target,
+        value=round(theirs / ours, 3),
+        ours=round(ours, 3),
+        theirs=round(theirs, 3),
+        note=note,
+    )
+
+
+def _images(seed: int) -> list[Image]:
+    images = []
+    for each in range(seed, seed + BATCH):
+        sample = generate(each)
+        _, laid, valid = lay_under(sample.test, sample.template)
+        images.append(stack(sample.test, laid, difference(sample.test, laid, valid=valid).map))
+    return images
+
+
+def _detectors(models: Models, folder: Path, weights: Path | None, images: list[Image], rounds: int) -> list[Ratio]:
+    int8 = models.fused
+    single = Detector(folder, precision="fp32")
+    works: dict[str, Callable[[], object]] = {
+        "int8": lambda: int8.detect(images[:1]),
+        "fp32": lambda: single.detect(images[:1]),
+    }
+    predict, why = _predict(weights)
+    if predict is not None:
+        works["torch"] = partial(predict, images[:1])
+    took = in_turns(works, rounds)
+    name = "int8 end to end against YOLO.predict in torch"
+    against = (
+        _ratio(name, 3.0, took["int8"], took["torch"]) if "torch" in took else Ratio(name=name, target=3.0, note=why)
+    )
+    return [against, _ratio("int8 against fp32 in ONNX Runtime", 1.3, took["int8"], took["fp32"])]
+
+
+def _predict(weights: Path | None) -> tuple[Callable[[Sequence[Image]], object] | None, str]:
+    if weights is None or not weights.is_file():
+        return None, "no weights"
+    try:
+        from evident_manufacturing.inspection import detect
+
+        model: Any = detect.load(weights)
+    except (EvidentError, ModuleNotFoundError) as error:
+        return None, "not installed" if isinstance(error, ModuleNotFoundError) else error.message
+    return lambda images: model.predict(
+        list(images), imgsz=SIZE, conf=0.001, nms=False, verbose=False, device="cpu"
+    ), ""
+
+
+def _whole(models: Models, seed: int, rounds: int) -> Ratio:
+    """Load, align, difference, detect, measure, judge and put in the outbox, as an agent does it for each part."""
+    sample = generate(seed)
+    template = ingest(encoded(sample.template, JPEG), name="template.jpg", allow_blank=True)
+    data, ready = encoded(sample.test, JPEG), batch(_images(seed)[:1])
+    station = Station(models, template, calibration=CALIBRATION, today=lambda: CALIBRATION.made)
+    number = 0
+    with tempfile.TemporaryDirectory() as place, Outbox(Path(place) / "outbox.db", owner="speed") as outbox:
+
+        def whole() -> None:
+            nonlocal number
+            number += 1
+            found = station.inspect(data, Part(part_id=f"part-{number}"), name="test.jpg", report=False)
+            outbox.put([event_of(found, station="speed", inspected=datetime.now(UTC))])
+
+        took = in_turns({"forward": lambda: models.fused.forward(ready), "whole": whole}, rounds)
+    return Ratio(
+        name="whole inspection without the written report, in bare int8 forwards",
+        target=1.5,
+        at_most=True,
+        value=round(took["whole"] / took["forward"], 3),
+        ours=round(took["whole"], 3),
+        theirs=round(took["forward"], 3),
+        note=f"{len(sample.defects)} defects on the board",
+    )
+
+
+def _batches(detector: Detector, images: list[Image], rounds: int) -> Ratio:
+    works: dict[str, Callable[[], object]] = {
+        "together": lambda: detector.detect(images),
+        "single": lambda: [detector.detect([image]) for image in images],
+    }
+    took = in_turns(works, rounds)
+    return _ratio(f"batches of {len(images)} against one at a time", 2.0, took["together"], took["single"])
+
+
+def _tiles(detector: Detector, weights: Path | None, images: list[Image], side: int) -> list[Ratio]:
+    times = -(-side // SIZE)
+    rows = [np.hstack([images[(row + column) % len(images)] for column in range(times)]) for row in range(times)]
+    large = np.ascontiguousarray(np.vstack(rows)[:side, :side])
+    found: dict[str, list[Detection]] = {}
+
+    def ours() -> None:
+        found["ours"] = detect_in_tiles(large, detector.detect)
+
+    def loop() -> None:
+        found["loop"] = _plain_loop(large, detector)
+
+    ours_took, loop_took = _once(ours), _once(loop)
+    agree = _agreement(found["ours"], found["loop"])
+    installed = [name for name in ("sahi", "supervision") if find_spec(name) is not None]
+    note = f"{len(found['ours'])} and {len(found['loop'])} boxes, {agree:.1%} the same; sahi and supervision: " + (
+        ", ".join(installed) + " installed and not compared" if installed else "not installed"
+    )
+    ratios = [_ratio(f"tiles of {side} x {side} against a plain loop of int8", 1.5, ours_took, loop_took, note)]
+    name = f"tiles of {side} x {side} against a loop of YOLO.predict (what SAHI does)"
+    predict, why = _predict(weights)
+    if predict is None:
+        return [*ratios, Ratio(name=name, target=1.5, note=why)]
+    # A loop's time is that of its tiles: a few of them tell it.
+    cut = tiles(side, side)
+    sample = [large[y0:y1, x0:x1] for x0, y0, x1, y1 in (each.box for each in cut[:: max(1, len(cut) // 16)])]
+    predict(sample[:1])
+    took = _once(lambda: [predict([np.ascontiguousarray(tile)]) for tile in sample]) / len(sample) * len(cut)
+    return [*ratios, _ratio(name, 1.5, ours_took, took, f"from {len(sample)} of {len(cut)} tiles")]
+
+
+def _once(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return (time.perf_counter() - began) * 1e3
+
+
+def _plain_loop(image: Image, detector: Detector) -> list[Detection]:
+    """What slicers do: one tile after the other, moved back, and doubles suppressed over the whole image."""
+    found = []
+    for tile in tiles(image.shape[0], image.shape[1], shared=SHARED):
+        left, top, right, bottom = tile.box
+        for each in detector.detect([image[top:bottom, left:right]])[0]:
+            x0, y0, x1, y1 = each.bbox
+            found.append(each.model_copy(update={"bbox": (x0 + left, y0 + top, x1 + left, y1 + top)}))
+    kept: list[Detection] = []
+    for kind in {each.kind for each in found}:
+        mine = sorted((each for each in found if each.kind == kind), key=lambda each: -each.score)
+        boxes = np.array([each.bbox for each in mine], np.float64)
+        free = np.ones(len(mine), np.bool_)
+        for index, each in enumerate(mine):
+            if free[index]:
+                kept.append(each)
+                free[index:] &= overlaps(boxes[index : index + 1], boxes[index:])[0] < 0.5
+    return kept
+
+
+def _agreement(ours: list[Detection], theirs: list[Detection], least: float = 0.25) -> float:
+    """Share of boxes of at least a score, of both together, that the other has too."""
+    a, b = ([each for each in every if each.score >= least] for every in (ours, theirs))
+    if not a or not b:
+        return float(len(a) == len(b))
+    over = overlaps(*(np.array([each.bbox for each in every], np.float64) for every in (a, b)))
+    return float((over.max(axis=1) >= 0.5).sum() + (over.max(axis=0) >= 0.5).sum()) / (len(a) + len(b))
+
+
+def _start(rounds: int) -> Ratio:
+    """Fresh processes, from their start to their end."""
+    name = "start of an agent against importing ultralytics"
+    if find_spec("ultralytics") is None:
+        return Ratio(name=name, target=5.0, note="not installed")
+    works: dict[str, Callable[[], object]] = {
+        "agent": partial(_fresh, AGENT),
+        "ultralytics": partial(_fresh, ULTRALYTICS),
+    }
+    took = in_turns(works, rounds)
+    return _ratio(name, 5.0, took["agent"], took["ultralytics"])
+
+
+def _fresh(code: str) -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True)  # noqa: S603
