@@ -13,7 +13,9 @@ import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,9 +25,12 @@ pytest.importorskip("onnxruntime")
 
 from evident_core.errors import InvalidInput, ModelNotReady  # noqa: E402
 from evident_core.settings import load  # noqa: E402
+from evident_manufacturing.agent.agent import Agent  # noqa: E402
+from evident_manufacturing.agent.assemble import open_agent  # noqa: E402
 from evident_manufacturing.agent.installed import InstalledModels, bundle, open_installed  # noqa: E402
 from evident_manufacturing.cli import manufacturing  # noqa: E402
 from evident_manufacturing.delivery.simulator import Faults, Simulator  # noqa: E402
+from evident_manufacturing.inspection.ingest import read  # noqa: E402
 from evident_manufacturing.inspection.perceive.detector import FOLDER, Detector, read_manifest  # noqa: E402
 from evident_manufacturing.inspection.pipeline import Station  # noqa: E402
 from evident_manufacturing.inspection.schema import Inspection, Part  # noqa: E402
@@ -151,6 +156,42 @@ def test_without_a_sink_events_wait_and_go_out_later(folder: Path, mes: Simulato
     assert mes.ledger.parts() == {"one"}
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"sink": "mqtts://broker.local", "username": "u", "password": "p", "confirm": "mes"},
+            {"host": "broker.local", "port": 8883, "tls": True, "client_id": "edge-7", "confirm": "mes"},
+        ),
+        (
+            {"sink": "sparkplug://broker.local:1884/plant", "primary_host": "scada"},
+            {
+                "port": 1884,
+                "tls": False,
+                "group": "plant",
+                "node": "edge-7",
+                "device": "aoi-1",
+                "primary_host": "scada",
+            },
+        ),
+        (
+            {"sink": "opc.tcp://127.0.0.1", "confirm": "mes"},
+            {"host": "127.0.0.1", "port": 4840, "station": "aoi-1", "confirm": "client"},
+        ),
+        ({"sink": "https://mes/events"}, {"url": "https://mes/events"}),
+    ],
+)
+def test_a_sinks_address_becomes_its_settings(
+    given: dict[str, str], told: dict[str, object], folder: Path, tmp_path: Path
+) -> None:
+    section = AgentSection.model_validate({"station": "aoi-1", "id": "edge-7", "source": str(folder), **given})
+    with open_agent(section, tmp_path) as agent:
+        assert agent.courier is not None
+        sink: Any = agent.courier.sink
+        known = asdict(sink.settings) | (asdict(sink.broker) if hasattr(sink, "broker") else {})
+    assert {name: known[name] for name in told} == told
+
+
 def renamed(tmp_path: Path, version: str) -> Path:
     """The fused model that ships, under another version."""
     source = tmp_path / version
@@ -188,22 +229,22 @@ def test_a_running_agent_takes_an_installed_model_into_use_and_gives_it_back(
 def test_a_model_that_another_process_installed_is_on_probation(tmp_path: Path) -> None:
     template, data = SAMPLES / "board_1_template.png", (SAMPLES / "board_1_test.png").read_bytes()
 
-    def load_sound(opened: Path) -> Callable[[bytes, Part], Inspection]:
-        station = Station(open_installed(opened, "fused"))
+    def opened_or_broken(opened: Path) -> Callable[[bytes, Part], Inspection]:
+        station = Station(open_installed(opened, "fused"), read(template))
 
         def inspect(data: bytes, part: Part) -> Inspection:
             if opened.name == "breaks":
                 raise RuntimeError("the new model breaks")
-            return station.inspect(data, part, name=template.name, report=False)
+            return station.inspect(data, part, name=part.part_id, report=False)
 
         return inspect
 
-    def unused(opened: Path) -> Callable[[bytes, Part], Inspection]:
-        return load_sound(FOLDER / "fused")
+    def as_elsewhere(opened: Path) -> Callable[[bytes, Part], Inspection]:
+        return opened_or_broken(FOLDER / "fused")
 
-    agent = InstalledModels(tmp_path / "models", "fused", load_sound)
+    agent = InstalledModels(tmp_path / "models", "fused", opened_or_broken)
     agent.add(FOLDER / "fused")
-    InstalledModels(tmp_path / "models", "fused", unused).add(renamed(tmp_path, "breaks"))
+    InstalledModels(tmp_path / "models", "fused", as_elsewhere).add(renamed(tmp_path, "breaks"))
     for _ in range(2):
         with pytest.raises(RuntimeError, match="the new model breaks"):
             agent(data, Part(part_id="p"))
@@ -279,6 +320,7 @@ def test_a_bad_setting_is_told_in_one_sentence(
 ) -> None:
     from evident_core.cli import main
 
+    monkeypatch.setattr(Agent, "run", lambda agent: pytest.fail("it started"))  # else what is not refused never ends
     for name, value in given.items():
         monkeypatch.setenv(f"EVIDENT_MANUFACTURING__AGENT__{name.upper()}", value)
     with pytest.raises(SystemExit) as ended:

@@ -25,6 +25,8 @@ from evident_manufacturing.app import create_app
 from evident_manufacturing.inspection.evaluate import pairs
 from evident_manufacturing.inspection.perceive.detector import FOLDER
 from evident_manufacturing.inspection.schema import KINDS, Inspection
+from evident_manufacturing.pictures import THUMBNAIL
+from evident_manufacturing.samples import samples
 
 HTML = {"Accept": "text/html"}
 JSON = {"Accept": "application/json"}
@@ -68,7 +70,7 @@ def work(app: Flask, settings: Settings, job_id: str) -> None:
 
 
 def board_form(name: str = "board_1", *, template: bool = True, **fields: Any) -> dict[str, Any]:
-    sample = desk.samples()[name]
+    sample = samples()[name]
     files: dict[str, Any] = {"file": (io.BytesIO(sample.board.read_bytes()), sample.board.name)}
     if template:
         files["template"] = (io.BytesIO(sample.template.read_bytes()), sample.template.name)
@@ -76,7 +78,7 @@ def board_form(name: str = "board_1", *, template: bool = True, **fields: Any) -
 
 
 def certificate() -> tuple[io.BytesIO, str]:
-    return io.BytesIO(desk.samples()["board_1"].board.with_name("calibration.json").read_bytes()), "calibration.json"
+    return io.BytesIO(samples()["board_1"].board.with_name("calibration.json").read_bytes()), "calibration.json"
 
 
 def document(text: str | None = None) -> tuple[io.BytesIO, str]:
@@ -133,7 +135,7 @@ def inspection(client: FlaskClient, job_id: str) -> Inspection:
 def test_the_line_counts_what_was_decided(engineer: FlaskClient, line: dict[str, str]) -> None:
     figures = engineer.get("/line", headers=JSON).json
     decided = [inspection(engineer, job_id).verdict.decision for job_id in line.values()]
-    assert figures["boards"] == len(line) == len(desk.samples())
+    assert figures["boards"] == len(line) == len(samples())
     assert sum(figures["decisions"].values()) == figures["boards"]
     assert figures["accepted"] == pytest.approx(decided.count("accept") / len(decided))
     defects = sum(len(inspection(engineer, job_id).defects) for job_id in line.values())
@@ -215,13 +217,13 @@ def test_the_template_is_laid_under_a_displaced_board(engineer: FlaskClient, lin
         cv2.imdecode(np.frombuffer(engineer.get(f"/boards/{job_id}/{which}.png").data, np.uint8), 0)
         for which in ("board", "template")
     )
-    sample = desk.samples()["board_6_displaced"]
+    sample = samples()["board_6_displaced"]
     raw = cv2.imread(str(sample.template), 0)
     assert np.array_equal(board, cv2.imread(str(sample.board), 0))
     apart, together = (float(np.mean(np.abs(board.astype(int) - other) > 128)) for other in (raw, laid))
     assert together < 0.2 * apart
     small = engineer.get(f"/boards/{job_id}/board.png?small=1")
-    assert max(cv2.imdecode(np.frombuffer(small.data, np.uint8), 0).shape) == desk.THUMBNAIL
+    assert max(cv2.imdecode(np.frombuffer(small.data, np.uint8), 0).shape) == THUMBNAIL
     assert "immutable" in small.headers["Cache-Control"]
 
 
@@ -300,7 +302,7 @@ def test_a_bad_picture_fails_with_its_reason(
 
 
 def test_another_boards_template_is_refused(app: Flask, settings: Settings, client: FlaskClient) -> None:
-    other = desk.samples()["board_2"].template
+    other = samples()["board_2"].template
     form = board_form("board_1", template=False) | {"template": (io.BytesIO(other.read_bytes()), other.name)}
     job_id = client.post("/boards", data=form, headers=JSON).json["id"]
     work(app, settings, job_id)
@@ -333,7 +335,7 @@ def test_what_a_board_cannot_be_judged_by_is_refused_at_once(
 
 
 def test_a_board_that_is_its_own_template_is_refused(client: FlaskClient) -> None:
-    sample = desk.samples()["board_1"].board
+    sample = samples()["board_1"].board
     form = board_form(template=False) | {"template": (io.BytesIO(sample.read_bytes()), "golden.png")}
     answer = client.post("/boards", data=form, headers=JSON)
     assert answer.status_code == 422
@@ -347,7 +349,7 @@ def test_a_deleted_board_leaves_its_template_to_the_others(client: FlaskClient, 
     shown = page(client, "/").xpath("//select[@name='template_id']/option[@selected]/@value")[0]
     form = board_form("board_1", template=False, part_id="SN-2", template_id=shown)
     form["file"] = (
-        io.BytesIO(cv2.imencode(".bmp", cv2.imread(str(desk.samples()["board_1"].board), 0))[1]),
+        io.BytesIO(cv2.imencode(".bmp", cv2.imread(str(samples()["board_1"].board), 0))[1]),
         "copy.bmp",
     )
     second = client.post("/boards", data=form, headers=JSON).json["id"]
@@ -536,7 +538,7 @@ def test_the_api_is_described_whole(engineer: FlaskClient) -> None:
 def test_the_queue_takes_a_board_and_its_template_as_two_files(
     app: Flask, settings: Settings, client: FlaskClient
 ) -> None:
-    sample = desk.samples()["board_2"]
+    sample = samples()["board_2"]
     options = {"part_id": "SN-9", "specification": desk.shipped_specification()}
     files = [(io.BytesIO(path.read_bytes()), path.name) for path in (sample.board, sample.template)]
     answer = client.post("/jobs", data={"file": files, "options": json.dumps(options)}, headers=JSON)

@@ -19,13 +19,15 @@ MARKS = {
     "medical": {"monai", "pydicom", "fhir-resources"},
     "finance": {"pdfplumber", "pikepdf", "weasyprint"},
     "media": {"torch"},
-    "manufacturing": {"ultralytics"},
+    "manufacturing": {"onnxruntime", "asyncua", "paho-mqtt"},
+    "training": {"ultralytics", "onnx"},
 }
 FORBIDDEN = {
     "medical": {"ultralytics", "pdfplumber"},
     "finance": {"monai", "pydicom", "fhir-resources", "ultralytics", "torch", "torchvision"},
     "media": {"monai", "ultralytics", "pdfplumber"},
-    "manufacturing": {"monai", "pdfplumber"},
+    "manufacturing": {"monai", "pdfplumber", "ultralytics", "torch", "torchvision"},
+    "training": {"monai", "pdfplumber"},
 }
 
 

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from flask import Blueprint, Flask, Response, redirect, render_template, request, url_for
 from markupsafe import Markup
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 from werkzeug.datastructures import FileStorage
 from werkzeug.wrappers import Response as AnyResponse
 
 from evident_core import sandbox
-from evident_core.errors import Conflict, EvidentError, InvalidInput, NotFound, TooLarge, TooMany
+from evident_core.errors import Conflict, InvalidInput, NotFound, TooLarge, TooMany
 from evident_core.settings import Settings
 from evident_core.web import i18n
 from evident_core.web.frame import current_frame
@@ -20,24 +20,21 @@ from evident_core.web.job_rows import JobView
 from evident_core.web.openapi import operation
 from evident_core.web.problems import wants_page
 from evident_core.web.service import create_service
-from evident_manufacturing import desk, review, versions, vertical
+from evident_manufacturing import desk, editor, pictures, review, samples, versions, vertical
 from evident_manufacturing.charts import control_chart
 from evident_manufacturing.desk import TASK, Options, open_desk
-from evident_manufacturing.inspection.assess import Specification
 from evident_manufacturing.inspection.assess.spc import Chart
 from evident_manufacturing.inspection.export import FORMATS, export
 from evident_manufacturing.inspection.perceive.detector import FOLDER, read_manifest
 from evident_manufacturing.inspection.schema import KINDS
+from evident_manufacturing.labels import labels_of, latest
 from evident_manufacturing.line import SAMPLE, Line, Sample, line, window
 from evident_manufacturing.texts import FILE, both
 from evident_manufacturing.view import SIZES, View
 
 TAG: Final = "Boards"
-REVIEW: Final = "Review"
-SPECIFICATIONS: Final = "Specifications"
-ASKED: Final = 12
-"""Defects that one page of the review queue asks about."""
-FormT = TypeVar("FormT", bound=BaseModel)
+SHOWN: Final = 12
+"""Boards that the line's page shows."""
 pages = Blueprint("manufacturing", __name__, template_folder="templates")
 
 
@@ -45,7 +42,11 @@ def create_app(settings: Settings) -> Flask:
     """The inspection service as a Flask app."""
     sandbox.preload(vertical.preload)
     return create_service(
-        vertical, settings, blueprints=(pages, job_routes(TASK)), texts=(FILE,), checks={"model": _model}
+        vertical,
+        settings,
+        blueprints=(pages, review.pages, editor.pages, job_routes(TASK)),
+        texts=(FILE,),
+        checks={"model": _model},
     )
 
 
@@ -71,24 +72,6 @@ class LineQuery(BaseModel):
     sample: int = Field(SAMPLE, ge=1, le=100, description="Boards in a row that make a sample of the control charts.")
 
 
-class SpecificationText(BaseModel):
-    """A specification."""
-
-    text: str = Field(max_length=65_536, description="YAML; see the editor for an example.")
-
-
-class SpecificationQuery(BaseModel):
-    """Which version the editor opens."""
-
-    name: str = Field("", max_length=256, description="`product@version`; empty: the newest.")
-
-
-class Documents(BaseModel):
-    """Kept documents, newest first."""
-
-    documents: tuple[versions.Document, ...]
-
-
 # --- the line ---------------------------------------------------------------------------------------------------------
 
 
@@ -98,10 +81,10 @@ def home(query: LineQuery) -> str:
     """Drop zone, samples, figures, charts, alarms and the last boards."""
     return render_template(
         "manufacturing/home.html",
-        samples=list(desk.samples()),
+        samples=list(samples.samples()),
         templates=versions.templates(),
         calibrations=versions.documents("calibration"),
-        specifications=_specification_names(),
+        specifications=editor.specification_names(),
         **_line_values(query.sample),
     )
 
@@ -153,16 +136,16 @@ def submit(form: NewBoard) -> AnyResponse:
 
 
 @pages.post("/samples/<name>")
-def sample(name: str) -> AnyResponse:
+def send_sample(name: str) -> AnyResponse:
     """Inspect one of the sample boards that come with the project."""
-    return _to(url_for("manufacturing.board", job_id=desk.send_sample(name).id))
+    return _to(url_for("manufacturing.board", job_id=samples.send_sample(name).id))
 
 
 @pages.post("/samples")
-def all_samples() -> AnyResponse:
+def send_all_samples() -> AnyResponse:
     """Send all sample boards down the line."""
-    for name in desk.samples():
-        desk.send_sample(name)
+    for name in samples.samples():
+        samples.send_sample(name)
     return _to(url_for("manufacturing.home"))
 
 
@@ -184,7 +167,7 @@ def board(job_id: str, query: BoardQuery) -> str:
         name = current_frame().store.input(job.input_ids[0], current_frame().caller.id).name
         return render_template("manufacturing/job.html", job=job, name=name)
     opened = open_desk(job_id)
-    labels = review.labels_of(opened.result_id).labels
+    labels = labels_of(opened.result_id).labels
     return render_template(
         "manufacturing/board.html",
         desk=opened,
@@ -195,15 +178,15 @@ def board(job_id: str, query: BoardQuery) -> str:
         formats=list(FORMATS),
         kinds=KINDS,
         labels=labels,
-        latest=review.latest(labels),
+        latest=latest(labels),
     )
 
 
 @pages.get("/boards/<job_id>/<any(board, template):which>.png")
 @operation("A board's picture, or its template laid under it", returns="image/png", problems=(NotFound,), tag=TAG)
-def picture(job_id: str, which: desk.Which) -> Response:
+def picture(job_id: str, which: pictures.Which) -> Response:
     """As it was inspected: grey and upright. With `?small=1` a thumbnail."""
-    response = Response(desk.picture(job_id, which, small=request.args.get("small") == "1"), mimetype="image/png")
+    response = Response(pictures.picture(job_id, which, small=request.args.get("small") == "1"), mimetype="image/png")
     response.headers["Cache-Control"] = "private, max-age=86400, immutable"
     return response
 
@@ -250,159 +233,6 @@ def remove(job_id: str) -> Response:
     return Response(status=204)
 
 
-# --- the review -------------------------------------------------------------------------------------------------------
-
-
-@pages.get("/review")
-@operation("The page of the review queue", returns="text/html", tag="Pages")
-def review_page() -> str:
-    """The defects that are least certain, each beside its template, to confirm, reject or relabel."""
-    boards = window()
-    asked = review.queue(boards)
-    return render_template(
-        "manufacturing/review.html",
-        questions=asked.questions[:ASKED],
-        left=len(asked.questions),
-        labelled=asked.labelled,
-        labels=review.label_set(boards),
-        kinds=KINDS,
-        both=both,
-    )
-
-
-@pages.get("/review/queue")
-@operation("List what waits for a review", returns=review.Queue, tag=REVIEW)
-def review_queue() -> review.Queue:
-    """Defects without a label: where template and detector disagree first, then by closeness to the threshold."""
-    return review.queue(window())
-
-
-@pages.get("/boards/<job_id>/labels")
-@operation("List the labels of a board", returns=review.Labels, problems=(NotFound, Conflict), tag=REVIEW)
-def labels(job_id: str) -> review.Labels:
-    """First to last; of two on one defect the later one holds."""
-    return review.labels_of(open_desk(job_id).result_id)
-
-
-@pages.post("/boards/<job_id>/labels")
-@operation(
-    "Label a defect",
-    body=review.NewLabel,
-    returns=review.Labels,
-    problems=(NotFound, InvalidInput, Conflict),
-    tag=REVIEW,
-)
-def label(job_id: str, body: review.NewLabel) -> review.Labels:
-    """Confirm, reject or relabel a defect, or add one that was missed; nothing that was said before is lost."""
-    return review.label(job_id, body)
-
-
-class LabelForm(BaseModel):
-    """The form of the review page."""
-
-    action: review.Action
-    kind: str = ""
-    defect: int | None = None
-    box: str = Field("", max_length=100, description="x0 y0 x1 y1")
-    back: str = Field("review", pattern="^(review|board)$")
-
-
-@pages.post("/boards/<job_id>/label")
-def label_by_form(job_id: str) -> AnyResponse:
-    """The same from the pages' forms."""
-    given = _form(LabelForm, request.form.to_dict())
-    values: dict[str, Any] = {"action": given.action, "defect": given.defect, "kind": given.kind}
-    if given.action == "add":
-        values["bbox"] = tuple(given.box.replace(",", " ").split())
-    review.label(job_id, _form(review.NewLabel, values))
-    if given.back == "board":
-        return _to(url_for("manufacturing.board", job_id=job_id) + "#defects")
-    return _to(url_for("manufacturing.review_page"))
-
-
-@pages.get("/labels")
-@operation("The label set as of now", returns=review.LabelSet, tag=REVIEW)
-def label_set() -> review.LabelSet:
-    """Its version is the hash of what it says."""
-    return review.label_set(window(2000))
-
-
-@pages.get("/labels/deeppcb.zip")
-@operation("Download the label set", returns="application/zip", problems=(InvalidInput,), tag=REVIEW)
-def label_archive() -> Response:
-    """In DeepPCB's layout, as `evident manufacturing train` and `evaluate` read it, with `labels.json` beside."""
-    held = review.label_set(window(2000))
-    response = Response(review.archive(held), mimetype="application/zip")
-    response.headers.set("Content-Disposition", "attachment", filename=f"labels-{held.version[:12]}.zip")
-    response.set_etag(held.version)
-    return response
-
-
-# --- the specification ------------------------------------------------------------------------------------------------
-
-
-@pages.get("/specification")
-@operation(
-    "The page of the specification editor",
-    query=SpecificationQuery,
-    returns="text/html",
-    problems=(NotFound,),
-    tag="Pages",
-)
-def specification(query: SpecificationQuery) -> str:
-    """A version of a specification, to read, change, try on past boards, and keep as a new version."""
-    name = query.name or _specification_names()[0]
-    return _editor(versions.text_of("specification", name), name=name)
-
-
-@pages.post("/specification")
-def edit() -> AnyResponse | tuple[str, int] | str:
-    """Check the text and try it on past boards, or keep it as a version; what is wrong is shown at its line."""
-    text = request.form.get("text", "").replace("\r\n", "\n")
-    try:
-        if request.form.get("do") == "keep":
-            kept = versions.keep("specification", text)
-            return _to(url_for("manufacturing.specification", name=kept.name))
-        return _editor(text, preview=versions.preview(Specification.load(text), window()))
-    except (InvalidInput, TooLarge, Conflict) as error:
-        return _editor(text, error=error), error.status
-
-
-@pages.get("/specifications")
-@operation("List the specifications that are kept", returns=Documents, tag=SPECIFICATIONS)
-def specifications() -> Documents:
-    """By `product@version`, newest first."""
-    return Documents(documents=versions.documents("specification"))
-
-
-@pages.post("/specifications")
-@operation(
-    "Keep a specification",
-    body=SpecificationText,
-    returns=versions.Document,
-    status=201,
-    problems=(InvalidInput, Conflict, TooLarge),
-    tag=SPECIFICATIONS,
-)
-def keep(body: SpecificationText) -> versions.Document:
-    """As the version that it says it is; a version that is kept is never changed."""
-    return versions.keep("specification", body.text)
-
-
-@pages.post("/specifications/preview")
-@operation(
-    "Try a specification on past boards",
-    scope="read",
-    body=SpecificationText,
-    returns=versions.Preview,
-    problems=(InvalidInput, TooLarge),
-    tag=SPECIFICATIONS,
-)
-def preview(body: SpecificationText) -> versions.Preview:
-    """What it would have decided, and on which boards that is another decision; nothing is kept."""
-    return versions.preview(Specification.load(body.text), window())
-
-
 # --- pieces -----------------------------------------------------------------------------------------------------------
 
 
@@ -418,7 +248,7 @@ def _line_values(size: int) -> dict[str, Any]:
         notes = _notes(kind, figures.samples)
         return control_chart(kind, texts.get(f"line.{kind.kind}_chart", language), notes)
 
-    return {"figures": figures, "boards": boards[:ASKED], "charts": (chart(figures.p), chart(figures.u)), "size": size}
+    return {"figures": figures, "boards": boards[:SHOWN], "charts": (chart(figures.p), chart(figures.u)), "size": size}
 
 
 def _notes(chart: Chart, samples: Sequence[Sample]) -> list[str]:
@@ -428,11 +258,6 @@ def _notes(chart: Chart, samples: Sequence[Sample]) -> list[str]:
         + "".join(f" {texts.get(f'rule.{rule}', language)}" for rule in point.signals)
         for number, (point, each) in enumerate(zip(chart.points, samples, strict=True), 1)
     ]
-
-
-def _specification_names() -> list[str]:
-    kept = [each.name for each in versions.documents("specification")]
-    return list(dict.fromkeys([*kept, versions.shipped_name()]))
 
 
 def _document(kind: versions.Kind, name: str) -> str:
@@ -446,29 +271,6 @@ def _document(kind: versions.Kind, name: str) -> str:
         raise InvalidInput(f"{sent.filename} is not UTF-8 text; save the {kind} as UTF-8.") from None
     versions.keep(kind, text)
     return text
-
-
-def _editor(
-    text: str, *, name: str = "", preview: versions.Preview | None = None, error: EvidentError | None = None
-) -> str:
-    return render_template(
-        "manufacturing/specification.html",
-        text=text,
-        name=name,
-        names=_specification_names(),
-        preview=preview,
-        error=error,
-        wrong=error.details.get("line") if error else None,
-    )
-
-
-def _form(model: type[FormT], values: dict[str, Any]) -> FormT:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(each) for each in first["loc"]) or "form"
-        raise InvalidInput(f"{where}: {first['msg']}.", field=where) from None
 
 
 def _to(url: str) -> AnyResponse:

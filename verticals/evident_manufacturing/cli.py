@@ -14,6 +14,7 @@ from rich.table import Table
 from evident_core.cli import host_option, port_option, serve_app, web_arguments
 from evident_core.errors import EvidentError, InvalidInput, MissingExtra, NotFound
 from evident_core.settings import load
+from evident_manufacturing.agent_cli import agent, models
 from evident_manufacturing.inspection import calibration as certificates
 from evident_manufacturing.inspection.assess import Specification
 from evident_manufacturing.inspection.evaluate import Evaluation
@@ -135,7 +136,7 @@ def watch(
 @_json
 def evaluate(folder: Path, split: str, part: str, precision: str | None, as_json: bool) -> None:
     """Measure the detector on FOLDER, which has DeepPCB's layout."""
-    models = open_models(precision=precision)
+    opened = open_models(precision=precision)
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
@@ -143,7 +144,7 @@ def evaluate(folder: Path, split: str, part: str, precision: str | None, as_json
     with bar if not as_json else nullcontext():
         task = bar.add_task("pairs", total=None)
         found = measure(
-            folder, models, split=split, part=part, on_pair=lambda done, of: bar.update(task, completed=done, total=of)
+            folder, opened, split=split, part=part, on_pair=lambda done, of: bar.update(task, completed=done, total=of)
         )
     if as_json:
         click.echo(found.model_dump_json(indent=1))
@@ -205,6 +206,10 @@ def serve(host: str | None, port: int | None) -> None:
     from evident_manufacturing.app import create_app  # the web stack is loaded by who serves
 
     serve_app(load(None, **web_arguments(host, port)), create_app)
+
+
+manufacturing.add_command(agent)
+manufacturing.add_command(models)
 
 
 def _station(template: Path | None, spec: Path | None, calibration: Path | None, precision: str | None) -> Station:

@@ -1,22 +1,16 @@
-"""A station's desk: boards that are sent in with what they are judged by, their inspections, and their pictures."""
+"""A station's desk: boards that are sent in with what they are judged by, and the records that come of them."""
 
 import hashlib
 import json
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from threading import Lock
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final
 
-import cv2
-from cv2.typing import MatLike
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from werkzeug.datastructures import FileStorage
 
-from evident_core import sandbox
-from evident_core.errors import Conflict, EvidentError, InvalidInput, NotFound
+from evident_core.errors import Conflict, EvidentError, InvalidInput
 from evident_core.evidence import Frozen
 from evident_core.progress import OnProgress
 from evident_core.settings import MIB
@@ -30,17 +24,10 @@ from evident_manufacturing.inspection.assess import Specification
 from evident_manufacturing.inspection.assess.camera import Border, ImageStatistics, half_scan, image_statistics
 from evident_manufacturing.inspection.calibration import parse
 from evident_manufacturing.inspection.ingest import Board, ingest, quality
-from evident_manufacturing.inspection.perceive.align import lay
 from evident_manufacturing.inspection.perceive.detector import FOLDER, read_manifest
 from evident_manufacturing.inspection.pipeline import VERSION, Station, open_models
-from evident_manufacturing.inspection.schema import Alignment, Inspection, Part
-
-THUMBNAIL: Final = 160
-"""Pixels of the longer side of a board's picture on the line's page."""
-LARGEST_PICTURE: Final = 4096
-_SAMPLES: Final = (Path(__file__).parent / "samples", Path(__file__).parents[2] / "sample_data" / "manufacturing")
-Which = Literal["board", "template"]
-ValueT = TypeVar("ValueT")
+from evident_manufacturing.inspection.schema import Inspection, Part
+from evident_manufacturing.kept import Kept
 
 
 def _version() -> str:
@@ -269,124 +256,6 @@ def forget(job_id: str) -> None:
         frame.audit.append(session, frame.caller.id, "input.delete", row.id, sha256=row.sha256)
 
 
-def picture(job_id: str, which: Which, *, small: bool = False) -> bytes:
-    """A board as it was inspected (grey, upright), or its template laid under it, as PNG; made in a process of its own.
-
-    Raises:
-        NotFound: There is no such board, or it was inspected without a template.
-        EvidentError: The file cannot be read as a picture.
-    """
-    frame = current_frame()
-    job = current_jobs().get(job_id, frame.caller.id)
-    rows = [frame.store.input(each, frame.caller.id) for each in job.input_ids]
-    if which == "template" and len(rows) < 2:
-        raise NotFound("This board was inspected without a template, so there is no picture of one.", job=job_id)
-    alignment, shape = None, None
-    if which == "template" and job.result_id is not None:
-        inspection = light(job.result_id).inspection
-        alignment, shape = inspection.alignment, (inspection.height, inspection.width)
-    row = rows[1 if which == "template" else 0]
-    side = THUMBNAIL if small else LARGEST_PICTURE
-    key = f"{row.sha256} {side} {shape} {alignment.model_dump_json() if alignment else ''}"
-    path = frame.store.input_path(row)
-    limits = frame.settings.sandbox
-    return _pictures.get(key, lambda: sandbox.run(_drawn, path, row.name, alignment, shape, side, limits=limits))
-
-
-def _drawn(path: Path, name: str, alignment: Alignment | None, shape: tuple[int, int] | None, side: int) -> bytes:
-    gray = ingest(path.read_bytes(), name=name, allow_blank=True).gray
-    if alignment is not None and shape is not None:
-        gray = lay(gray, alignment, shape)[0]
-    factor = side / max(gray.shape)
-    if factor < 1:
-        size = max(1, round(gray.shape[1] * factor)), max(1, round(gray.shape[0] * factor))
-        return _png(cv2.resize(gray, size, interpolation=cv2.INTER_AREA))
-    return _png(gray)
-
-
-def _png(gray: MatLike) -> bytes:
-    done, data = cv2.imencode(".png", gray)
-    if not done:
-        raise InvalidInput("The picture cannot be drawn as PNG.")
-    return bytes(data.tobytes())
-
-
-class SampleBoard(Frozen):
-    """A pair of pictures that comes with the project."""
-
-    name: str
-    board: Path
-    template: Path
-
-
-def samples() -> Mapping[str, SampleBoard]:
-    """The sample boards by name."""
-    folder = _sample_folder()
-    if folder is None:
-        return {}
-    pairs = (
-        (path, path.with_name(path.name.replace("_test", "_template"))) for path in sorted(folder.glob("*_test.png"))
-    )
-    return {
-        board.stem.removesuffix("_test"): SampleBoard(
-            name=board.stem.removesuffix("_test"), board=board, template=template
-        )
-        for board, template in pairs
-        if template.is_file()
-    }
-
-
-def send_sample(name: str) -> JobView:
-    """Queue the inspection of a sample board, judged by the specification and the certificate that come with it.
-
-    Raises:
-        NotFound: There is no sample of that name.
-    """
-    known = samples()
-    if name not in known:
-        raise NotFound(f"There is no sample {name!r}; there are {', '.join(known) or 'none'}.", name=name)
-    sample = known[name]
-    options = Options(
-        part_id=name,
-        lot="samples",
-        calibration=sample.board.with_name("calibration.json").read_text("utf-8"),
-        specification=shipped_specification(),
-    )
-    with sample.board.open("rb") as board, sample.template.open("rb") as template:
-        files = [
-            FileStorage(stream, filename=path.name, content_type="image/png")
-            for stream, path in ((board, sample.board), (template, sample.template))
-        ]
-        return send(files[0], files[1], options)
-
-
-def _sample_folder() -> Path | None:
-    return next((each for each in _SAMPLES if each.is_dir()), None)
-
-
-class Kept(Generic[ValueT]):
-    """The last few values by key, each made once: what is kept never changes under its key."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._values: OrderedDict[str, ValueT] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, key: str, make: Callable[[], ValueT]) -> ValueT:
-        """The value of a key, made if it is not there."""
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key]
-        value = make()
-        with self._lock:
-            self._values[key] = value
-            while len(self._values) > self._size:
-                self._values.popitem(last=False)
-        return value
-
-
 _specifications: Final = Kept[Specification](64)
 _whole: Final = Kept[Record](12)
 _light: Final = Kept[Record](2000)
-_pictures: Final = Kept[bytes](48)

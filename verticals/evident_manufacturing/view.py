@@ -83,7 +83,7 @@ class View:
         ):
             name = self.inspection.verdict.specification
             at = self._lines.get(element.path)
-            target = url_for("manufacturing.specification", name=name) + (f"#L{at}" if at else "")
+            target = url_for("specification.page", name=name) + (f"#L{at}" if at else "")
         return Markup('<a class="evidence" href="{}" data-evidence="{}" data-defects="{}" title="{}">{}</a>').format(
             target, fact_id, ",".join(map(str, defects)), place, shown
         )

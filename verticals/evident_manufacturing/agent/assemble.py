@@ -64,6 +64,8 @@ def open_agent(section: AgentSection, data_dir: Path) -> Iterator[Agent]:
             key="manufacturing.agent.source",
         )
     address = _sink_address(section)
+    for name in filter(None, (section.ca, section.certificate, section.key)):
+        _file(name)  # the sink would go on trying, as for a file that is being renewed
     agent_id = section.id or section.station
     template = read(_file(section.template), allow_blank=True) if section.template else None
     specification = (

@@ -40,7 +40,7 @@ from evident_core.align.retrieval import classify_by_description
 from evident_manufacturing.inspection.perceive.align import align, warp
 from evident_manufacturing.inspection.perceive.descriptions import LANGUAGES, Descriptions, load_descriptions
 from evident_manufacturing.inspection.perceive.difference import difference, stack
-from evident_manufacturing.training.captions import Shown, alike, shown, state, truths, word
+from evident_manufacturing.training.captions import Shown, alike, by_traits, shown, state, truths, word
 
 GENERATOR: Final = Path(__file__).parents[3] / "sample_data" / "manufacturing"
 SIDE: Final = 64
@@ -147,15 +147,23 @@ def measure(aligner: Aligner, crops: Crops, descriptions: Descriptions) -> dict[
         same = torch.tensor([[of[i] == name for name, _ in pairs] for i in known.tolist()], device=vectors.device)
         figures[f"recall_at_1_image_to_text{label}"] = recall_at(1, vectors, texts, same)
         figures[f"recall_at_1_text_to_image{label}"] = recall_at(1, texts, vectors, same.T)
+        # What a blind choice would find: the share of pairs that belong together, either way.
+        figures[f"recall_at_1_chance{label}"] = float(same.float().mean())
     named = classify_by_description(aligner, images[known], descriptions.of_kinds(*trained))
     figures["accuracy_trained_kinds"] = _share([n.name == of[i] for n, i in zip(named, known.tolist(), strict=True)])
     if novel:
         for label, offered in (("unseen_only", unseen), ("all_kinds", list(descriptions.kinds))):
-            named = classify_by_description(aligner, images[novel], descriptions.of_kinds(*offered))
-            right = [(of[i], n.name == of[i]) for n, i in zip(named, novel, strict=True)]
-            figures[f"zero_shot_{label}"] = {kind: _share([r for k, r in right if k == kind]) for kind in unseen}
-            figures[f"zero_shot_{label}_mean"] = _share([r for _, r in right])
             figures[f"zero_shot_{label}_chance"] = 1 / len(offered)
+            wordings = descriptions.of_kinds(*offered)
+            for how, said in (
+                ("", wordings),
+                ("_by_traits", {kind: by_traits(descriptions, kind) for kind in offered}),
+            ):
+                named = classify_by_description(aligner, images[novel], said)
+                right = [(of[i], n.name == of[i]) for n, i in zip(named, novel, strict=True)]
+                shares = {kind: _share([r for k, r in right if k == kind]) for kind in unseen}
+                figures[f"zero_shot_{label}{how}"] = shares
+                figures[f"zero_shot_{label}{how}_mean"] = _share([r for _, r in right])
     return figures
 
 
@@ -181,6 +189,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     torch.manual_seed(options.seed)
+    torch.set_float32_matmul_precision("high")
     started, descriptions = time.monotonic(), load_descriptions()
     trained = tuple(name for name, kind in descriptions.kinds.items() if not kind.unseen)
     crops = make_crops(descriptions, 0, options.boards, trained, options.processes)

@@ -16,6 +16,8 @@ from evident_manufacturing.inspection.perceive.descriptions import LANGUAGES, De
 _JOINT = {"en": ", ", "zh": "，"}
 _SMALL_MM, _LARGE_MM = 0.1, 0.4
 _LONG = 2.0
+# Most captions speak of traits alone: those are what a kind that was never seen is described by.
+_KIND_ALONE, _KIND_AND_TRAITS = 0.3, 0.1
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,9 @@ def state(seen: Shown, rng: random.Random) -> Statement:
     """Something true of a picture: its kind, or some of its traits, or both."""
     some = frozenset(rng.sample(sorted(seen.traits), rng.randint(1, len(seen.traits))))
     choice = rng.random()
-    if choice < 0.4:
+    if choice < _KIND_ALONE:
         return Statement(seen.kind, frozenset())
-    return Statement(seen.kind if choice < 0.55 else None, some)
+    return Statement(seen.kind if choice < _KIND_ALONE + _KIND_AND_TRAITS else None, some)
 
 
 def word(descriptions: Descriptions, statement: Statement, rng: random.Random, *, held_back: int = 1) -> str:
@@ -74,6 +76,17 @@ def word(descriptions: Descriptions, statement: Statement, rng: random.Random, *
 def known(wordings: Wordings, language: str, held_back: int) -> tuple[str, ...]:
     """The wordings that training may use: all but the last ``held_back``, and at least one."""
     return wordings[language][: max(1, len(wordings[language]) - held_back)]
+
+
+def by_traits(descriptions: Descriptions, kind: str) -> list[str]:
+    """A kind described by the wordings of its traits and by no word of its own, in each language."""
+    traits = [descriptions.traits[trait] for trait in descriptions.kinds[kind].traits]
+    longest = max(len(wordings[language]) for wordings in traits for language in LANGUAGES)
+    return [
+        _JOINT[language].join(wordings[language][i % len(wordings[language])] for wordings in traits)
+        for language in LANGUAGES
+        for i in range(longest)
+    ]
 
 
 def truths(pictures: Sequence[Shown], statements: Sequence[Statement]) -> Tensor:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
@@ -32,6 +32,9 @@ from evident_manufacturing.inspection.schema import Detection, Part
 Image = NDArray[np.uint8]
 BATCH: Final = 8
 JPEG: Final = 95
+TILE_ROUNDS: Final = 2
+"""Turns of the large image, which takes seconds."""
+PARTS: Final = ("int8", "whole", "batches", "tiles", "start")
 AGENT: Final = (
     "import evident_manufacturing.agent.agent, evident_manufacturing.agent.models, "
     "evident_manufacturing.agent.sources, evident_manufacturing.inspection.pipeline, onnxruntime"
@@ -46,7 +49,7 @@ class Ratio(Frozen):
     Attributes:
         name: What is compared with what.
         target: What the value should be: at least, or with ``at_most`` at most.
-        value: How many times longer theirs takes; with ``at_most``, how many times longer ours does. None: not measured.
+        value: How many times longer theirs takes; with ``at_most``, ours. None: not measured.
         ours: Milliseconds, median.
         theirs: Milliseconds, median.
         note: Why it was not measured, or what to know of it.
@@ -86,6 +89,7 @@ def measure_speed(
     rounds: int = 15,
     seed: int = FIRST_SEED,
     side: int = 8192,
+    parts: Collection[str] = PARTS,
     on_part: Callable[[str], None] = lambda _: None,
 ) -> Speed:
     """Measure on generated boards.
@@ -97,10 +101,11 @@ def measure_speed(
         rounds: Turns; what takes seconds takes fewer.
         seed: Of the first board.
         side: Pixels of the large image that is cut into tiles.
+        parts: Which comparisons, of :data:`PARTS`.
         on_part: Told which comparison comes.
     """
     load, images = os.getloadavg()[0], _images(seed)
-    parts: dict[str, Callable[[], Sequence[Ratio]]] = {
+    comparisons: dict[str, Callable[[], Sequence[Ratio]]] = {
         "int8": lambda: _detectors(models, folder, weights, images, rounds),
         "whole": lambda: [_whole(models, seed, rounds)],
         "batches": lambda: [_batches(models.fused, images, max(3, rounds // 3))],
@@ -108,9 +113,10 @@ def measure_speed(
         "start": lambda: [_start(max(3, rounds // 5))],
     }
     ratios: list[Ratio] = []
-    for name, part in parts.items():
-        on_part(name)
-        ratios += part()
+    for name in PARTS:
+        if name in parts:
+            on_part(name)
+            ratios += comparisons[name]()
     return Speed(
         model=models.fused.version,
         cores=len(os.sched_getaffinity(0)),
@@ -232,13 +238,13 @@ def _tiles(detector: Detector, weights: Path | None, images: list[Image], side: 
     def loop() -> None:
         found["loop"] = _plain_loop(large, detector)
 
-    ours_took, loop_took = _once(ours), _once(loop)
+    took = in_turns({"ours": ours, "loop": loop}, TILE_ROUNDS)
     agree = _agreement(found["ours"], found["loop"])
     installed = [name for name in ("sahi", "supervision") if find_spec(name) is not None]
     note = f"{len(found['ours'])} and {len(found['loop'])} boxes, {agree:.1%} the same; sahi and supervision: " + (
         ", ".join(installed) + " installed and not compared" if installed else "not installed"
     )
-    ratios = [_ratio(f"tiles of {side} x {side} against a plain loop of int8", 1.5, ours_took, loop_took, note)]
+    ratios = [_ratio(f"tiles of {side} x {side} against a plain loop of int8", 1.5, took["ours"], took["loop"], note)]
     name = f"tiles of {side} x {side} against a loop of YOLO.predict (what SAHI does)"
     predict, why = _predict(weights)
     if predict is None:
@@ -246,15 +252,9 @@ def _tiles(detector: Detector, weights: Path | None, images: list[Image], side: 
     # A loop's time is that of its tiles: a few of them tell it.
     cut = tiles(side, side)
     sample = [large[y0:y1, x0:x1] for x0, y0, x1, y1 in (each.box for each in cut[:: max(1, len(cut) // 16)])]
-    predict(sample[:1])
-    took = _once(lambda: [predict([np.ascontiguousarray(tile)]) for tile in sample]) / len(sample) * len(cut)
-    return [*ratios, _ratio(name, 1.5, ours_took, took, f"from {len(sample)} of {len(cut)} tiles")]
-
-
-def _once(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return (time.perf_counter() - began) * 1e3
+    slicer = in_turns({"loop": lambda: [predict([np.ascontiguousarray(tile)]) for tile in sample]}, TILE_ROUNDS)["loop"]
+    theirs = slicer / len(sample) * len(cut)
+    return [*ratios, _ratio(name, 1.5, took["ours"], theirs, f"from {len(sample)} of {len(cut)} tiles")]
 
 
 def _plain_loop(image: Image, detector: Detector) -> list[Detection]:

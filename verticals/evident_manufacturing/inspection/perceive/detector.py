@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -147,8 +148,11 @@ def batch(images_NHW3: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
 
     Ultralytics reads files as blue, green, red and trains on red, green, blue; so channels go in from last to first.
     """
-    filled = np.stack([_fill(each) for each in images_NHW3])[..., ::-1].transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(filled, np.float32) * np.float32(1 / 255)
+    planes_N3HW = np.empty((len(images_NHW3), 3, SIZE, SIZE), np.float32)
+    for planes, image in zip(planes_N3HW, images_NHW3, strict=True):
+        for plane, channel in zip(planes, reversed(cv2.split(_fill(image))), strict=True):
+            np.multiply(channel, np.float32(1 / 255), out=plane)
+    return planes_N3HW
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -160,4 +164,6 @@ def _fill(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
     if height > SIZE or width > SIZE:
         raise InvalidInput(f"The image is {width} x {height}; cut it into tiles of {SIZE} first.", size=SIZE)
+    if height == width == SIZE:
+        return image
     return np.pad(image, ((0, SIZE - height), (0, SIZE - width), (0, 0)), mode="edge")

@@ -1,0 +1,155 @@
+"""The inspection pages in a real browser, beside a real worker: one happy path each, with a screenshot."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Page, expect
+
+from evident_core.settings import Settings, load
+from evident_core.web.frame import Frame
+from evident_core.web.server import EmbeddedWorker
+from evident_manufacturing.app import create_app
+from evident_manufacturing.inspection.perceive.detector import FOLDER
+from evident_manufacturing.samples import samples
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not (FOLDER / "fused" / "manifest.json").is_file(), reason="no model ships in inspection/model yet"
+    ),
+]
+LONG = 60_000
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return load(store={"data_dir": tmp_path_factory.mktemp("data")}, jobs={"workers": 1})
+
+
+@pytest.fixture(scope="module")
+def app(settings: Settings) -> Iterator[Flask]:
+    with EmbeddedWorker(settings):
+        yield create_app(settings)
+
+
+@pytest.fixture(scope="module")
+def line(app: Flask) -> dict[str, str]:
+    """All sample boards, inspected: part id -> job id."""
+    client = app.test_client()
+    client.post("/samples")
+    frame: Frame = app.extensions["evident"]
+    for job in client.get("/jobs").json["jobs"]:
+        for _ in frame.jobs.follow(job["id"], "local"):
+            pass
+    return {each["part_id"]: each["job_id"] for each in client.get("/line").json["last"]}
+
+
+@pytest.fixture
+def url(app: Flask, serve) -> str:
+    return serve(app)
+
+
+def as_wide_as_the_screen(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+def test_a_dropped_board_is_inspected_and_the_open_line_learns_of_it(url, line, open_page, shoot):
+    watching, page = open_page(), open_page()
+    watching.goto(url)
+    expect(watching.locator(".live-mark")).to_be_visible()
+    before = watching.locator("[data-tile=boards] .tile-value").inner_text()
+    page.goto(url)
+    page.get_by_text("What the board is judged by").click()
+    page.set_input_files("input[name=template]", samples()["board_4_small_defects"].template)
+    page.get_by_label("Part id").fill("SN-77")
+    page.set_input_files("input[name=file]", samples()["board_4_small_defects"].board)
+    expect(page.locator("article.report h1")).to_have_text("SN-77", timeout=LONG)
+    expect(watching.locator(".boards li").first).to_contain_text("SN-77", timeout=LONG)
+    assert int(watching.locator("[data-tile=boards] .tile-value").inner_text()) == int(before) + 1
+    shoot(watching, "manufacturing-home-en")
+
+
+def test_pointing_at_a_sentence_lights_its_box_and_its_row(url, line, open_page, shoot):
+    page = open_page()
+    page.goto(f"{url}/boards/{line['board_1']}")
+    page.locator(".pair .evidence[data-evidence='defect.3.length']:visible").first.hover()
+    expect(page.locator("[data-box='3']")).to_have_class(re.compile(r"\blit\b"))
+    expect(page.locator(".box.lit")).to_have_count(1)
+    expect(page.locator("[data-row='3']")).to_have_class(re.compile("shown"))
+    shoot(page, "manufacturing-board-en", full_page=False)
+    page.locator("[data-box='2'] rect").hover()
+    expect(page.locator("[data-row='2']")).to_have_class(re.compile("shown"))
+
+
+def test_without_javascript_the_template_blinks_and_a_number_opens_its_box(url, line, open_page):
+    page = open_page(java_script_enabled=False)
+    page.goto(f"{url}/boards/{line['board_1']}")
+    template = page.locator(".board-svg .template")
+    expect(template).to_be_hidden()
+    page.locator("label[for=view-template]").click()
+    expect(template).to_be_visible()
+    page.locator("label[for=view-blink]").click()
+    expect(template).to_have_css("animation-name", "blink")
+    page.locator("label[for=view-boxes]").click()
+    expect(page.locator(".boxes")).to_be_hidden()
+    page.locator("label[for=view-boxes]").click()
+    page.locator(".pair .evidence[data-evidence='defect.3.length']:visible").first.click()
+    expect(page).to_have_url(re.compile("#box-3$"))
+    expect(page.locator("#box-3 rect")).to_have_css("stroke-width", "4px")
+
+
+def test_who_wants_no_motion_sees_both_at_once(url, line, open_page):
+    page = open_page(reduced_motion="reduce")
+    page.goto(f"{url}/boards/{line['board_1']}")
+    page.locator("label[for=view-blink]").click()
+    template = page.locator(".board-svg .template")
+    expect(template).to_have_css("animation-name", "none")
+    expect(template).to_have_css("opacity", "0.5")
+
+
+def test_a_defect_is_confirmed_in_the_queue(url, line, open_page, shoot):
+    page = open_page(locale="zh-CN", color_scheme="dark")
+    page.goto(f"{url}/review")
+    shoot(page, "manufacturing-review-zh-dark", full_page=False)
+    first = page.locator(".question").first
+    asked = first.get_attribute("id")
+    first.get_by_role("button", name="是缺陷", exact=True).click()
+    expect(page.locator(f"[id='{asked}']")).to_have_count(0)
+    expect(page.locator("[data-left]")).to_contain_text("已标注 1")
+
+
+def test_a_specification_is_tried_on_past_boards_and_kept(url, line, open_page, shoot):
+    page = open_page(expect_errors=True)
+    page.goto(f"{url}/specification")
+    area = page.get_by_label("The specification, as YAML")
+    text = area.input_value()
+    area.fill(text.replace("0.50 mm,", "0.50 inch,"))
+    page.get_by_role("button", name="Check and try on past boards").click()
+    expect(page.get_by_role("alert")).to_contain_text("inch")
+    expect(page.locator("li.wrong")).to_contain_text("0.50 inch")
+    shoot(page, "manufacturing-specification-wrong-en")
+    area.fill("product: demo-board\nversion: 2\ndefault: accept\n")
+    page.get_by_role("button", name="Check and try on past boards").click()
+    expect(page.locator("#preview")).to_have_text("What demo-board@2 would have decided")
+    shoot(page, "manufacturing-specification-try-en")
+    page.get_by_role("button", name="Keep as a version").click()
+    expect(page.locator(".versions [aria-current]")).to_have_text("demo-board@2")
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_no_page_is_wider_than_the_screen(url, line, open_page, shoot, width):
+    page = open_page(viewport={"width": width, "height": 800}, color_scheme="dark", locale="zh-CN")
+    paths = {
+        "home": "/",
+        "board": f"/boards/{line['board_2']}",
+        "review": "/review",
+        "specification": "/specification",
+        "docs": "/docs",
+    }
+    for name, path in paths.items():
+        page.goto(url + path)
+        page.wait_for_load_state("networkidle")
+        assert as_wide_as_the_screen(page), name
+        shoot(page, f"manufacturing-{name}-zh-dark-{width}", full_page=False)

@@ -1,0 +1,146 @@
+"""The line's figures, alarms and charts from records alone; a person's labels; what a specification would change."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+import pytest
+from lxml import etree
+
+from evident_manufacturing.charts import control_chart
+from evident_manufacturing.desk import Options, Record, Remark
+from evident_manufacturing.inspection.assess import Specification, spc
+from evident_manufacturing.inspection.assess.camera import ImageStatistics
+from evident_manufacturing.inspection.schema import Decision, Part, Verdict
+from evident_manufacturing.line import RECENT, Board, line
+from evident_manufacturing.texts import text
+from evident_manufacturing.versions import judge, preview
+from manufacturing_specimen import defect, inspection, specification
+
+BEGAN = datetime(2025, 3, 14, 9, tzinfo=UTC)
+
+
+def board(number: int, decision: str = "accept", **changes: Any) -> Board:
+    """The ``number``-th board of a line, one every two seconds."""
+    given = inspection(part=Part(part_id=changes.pop("part_id", f"SN-{number}"), camera=changes.pop("camera", "cam-1")))
+    given = given.model_copy(
+        update={
+            "verdict": Verdict(decision=Decision(decision)),
+            "defects": changes.pop("defects", ()),
+            "milliseconds": {"whole": 30.0 + number},
+        }
+    )
+    record = Record(
+        inspection=given,
+        statistics=ImageStatistics(brightness=changes.pop("brightness", 120 + number % 3), contrast=60, sharpness=1.5),
+        pixels=changes.pop("pixels", f"{number:064x}"),
+        **changes,
+    )
+    at = BEGAN + timedelta(seconds=2 * number)
+    return Board(
+        job_id=f"job-{number}",
+        name=f"{number}.png",
+        state="done",
+        created=at,
+        finished=at,
+        result_id=f"result-{number}",
+        options=Options(),
+        record=record,
+    )
+
+
+def newest_first(*boards: Board) -> list[Board]:
+    return list(boards)[::-1]
+
+
+def codes(*boards: Board) -> list[str]:
+    return [alarm.code for alarm in line(newest_first(*boards)).alarms]
+
+
+def test_a_line_without_boards_has_no_figures():
+    figures = line([])
+    assert (figures.boards, figures.accepted, figures.per_minute, figures.p, figures.alarms) == (
+        0,
+        None,
+        None,
+        None,
+        (),
+    )
+
+
+def test_yield_pace_and_samples_follow_from_the_boards():
+    decisions = ["accept", "accept", "rework", "reject", "accept", "accept", "reject"]
+    boards = [board(n, each, defects=(defect(),) * (each != "accept")) for n, each in enumerate(decisions)]
+    figures = line(newest_first(*boards), size=3)
+    assert figures.accepted == pytest.approx(4 / 7)
+    assert [(each.boards, each.bad, each.defects) for each in figures.samples] == [(3, 1, 1), (3, 1, 1), (1, 1, 1)]
+    assert figures.per_minute == pytest.approx(30)
+    assert figures.milliseconds == 33
+    assert figures.p is not None
+    assert figures.p.centre == pytest.approx(3 / 7)
+    assert [each.part_id for each in figures.last] == [f"SN-{n}" for n in range(6, -1, -1)]
+
+
+def test_one_frame_three_times_is_a_frozen_camera_and_two_cameras_are_not_mixed():
+    same = {"pixels": "f" * 64}
+    assert codes(board(0, **same), board(1, **same)) == []
+    assert codes(board(0, **same), board(1, **same), board(2, **same)) == ["frozen_camera"]
+    assert codes(board(0, **same), board(1, camera="cam-2", **same), board(2, **same)) == []
+
+
+def test_what_is_wrong_with_a_picture_is_an_alarm_that_leads_to_it():
+    blurred = board(1, remarks=(Remark(code="blurred", message="x"), Remark(code="alpha", message="x")))
+    found = line(newest_first(board(0), blurred, board(2, half_scan="bottom"))).alarms
+    assert [(each.code, each.level, each.job_id) for each in found] == [
+        ("half_scan", "alarm", "job-2"),
+        ("blurred", "watch", "job-1"),
+    ]
+
+
+def test_a_lamp_that_ages_and_a_new_mix_of_kinds_are_drift():
+    before = [board(n, defects=(defect(kind="spur"),)) for n in range(40)]
+    steady = [board(40 + n, defects=(defect(kind="spur"),)) for n in range(RECENT)]
+    assert not [code for code in codes(*before, *steady) if code.startswith("drift")]
+    darker = [board(40 + n, brightness=90 + n % 3, defects=(defect(kind="open"),)) for n in range(RECENT)]
+    assert {"drift_brightness", "drift_kinds"} <= set(codes(*before, *darker))
+
+
+def test_each_alarm_has_its_text_in_both_languages():
+    chart_rules = [f"chart_{rule}" for rule in get_args(spc.Rule)]
+    drifts = [f"drift_{name}" for name in line([]).drift]
+    values = {"camera": "c", "part": "p", "border": "top", "chart": "p", "distance": "1"}
+    for code in (*chart_rules, *drifts, "frozen_camera", "half_scan", "over_exposed", "under_exposed", "blurred"):
+        english, chinese = (text(f"alarm.{code}", language, **values) for language in ("en", "zh"))
+        assert english != chinese
+        assert "{" not in english + chinese
+
+
+def test_a_chart_is_xml_with_its_notes_as_text():
+    chart = spc.u_chart([1, 0, 2, 9], [5, 5, 5, 5])
+    drawn = etree.fromstring(control_chart(chart, "<b>", ["<script>", "2", "3", "4"]))
+    points = drawn.findall("circle")
+    assert len(points) == 4
+    assert points[0].findtext("title") == "<script>"
+    assert "signal" in points[3].get("class")
+    heights = [float(point.get("cy")) for point in points]
+    assert heights.index(min(heights)) == 3
+
+
+def test_a_specification_is_tried_on_boards_of_its_product_alone():
+    rejected = board(1, "reject", defects=(defect(kind="open"),))
+    foreign = board(2, "reject", part_id="SN-2")
+    assert foreign.record is not None
+    of_other = foreign.record.inspection.model_copy(update={"part": Part(part_id="SN-2", product="other")})
+    foreign = foreign.model_copy(update={"record": foreign.record.model_copy(update={"inspection": of_other})})
+    lenient = Specification.load("product: demo-board\nversion: 9\ndefault: accept\n")
+    found = preview(lenient, newest_first(rejected, foreign))
+    assert (found.boards, found.before[Decision.REJECT], found.after[Decision.ACCEPT]) == (1, 1, 1)
+    assert [(each.job_id, each.after) for each in found.changes] == [("job-1", Decision.ACCEPT)]
+    same = preview(specification(), newest_first(rejected))
+    assert (same.changes, same.after[Decision.REJECT]) == ((), 1)
+
+
+def test_a_board_is_judged_again_as_it_was():
+    known = inspection()
+    assert judge(known, specification()) == known.verdict
+    uncalibrated = inspection(calibration=None, defects=(defect(size=None),))
+    assert judge(uncalibrated, specification()) == uncalibrated.verdict

@@ -1,0 +1,116 @@
+"""The specification editor: versions to read and change, tried on past boards before they are kept."""
+
+from typing import Final
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from pydantic import BaseModel, Field
+from werkzeug.wrappers import Response as AnyResponse
+
+from evident_core.errors import Conflict, EvidentError, InvalidInput, NotFound, TooLarge
+from evident_core.web.openapi import operation
+from evident_manufacturing import versions
+from evident_manufacturing.inspection.assess import Specification
+from evident_manufacturing.line import window
+
+TAG: Final = "Specifications"
+pages = Blueprint("specification", __name__)
+
+
+class SpecificationText(BaseModel):
+    """A specification."""
+
+    text: str = Field(max_length=65_536, description="YAML; see the editor for an example.")
+
+
+class SpecificationQuery(BaseModel):
+    """Which version the editor opens."""
+
+    name: str = Field("", max_length=256, description="`product@version`; empty: the newest.")
+
+
+class Documents(BaseModel):
+    """Kept documents, newest first."""
+
+    documents: tuple[versions.Document, ...]
+
+
+@pages.get("/specification")
+@operation(
+    "The page of the specification editor",
+    query=SpecificationQuery,
+    returns="text/html",
+    problems=(NotFound,),
+    tag="Pages",
+)
+def page(query: SpecificationQuery) -> str:
+    """A version of a specification, to read, change, try on past boards, and keep as a new version."""
+    name = query.name or specification_names()[0]
+    return _editor(versions.text_of("specification", name), name=name)
+
+
+@pages.post("/specification")
+def edit() -> AnyResponse | tuple[str, int] | str:
+    """Check the text and try it on past boards, or keep it as a version; what is wrong is shown at its line."""
+    text = request.form.get("text", "").replace("\r\n", "\n")
+    try:
+        if request.form.get("do") == "keep":
+            kept = versions.keep("specification", text)
+            return redirect(url_for("specification.page", name=kept.name), 303)
+        return _editor(text, preview=versions.preview(Specification.load(text), window()))
+    except (InvalidInput, TooLarge, Conflict) as error:
+        return _editor(text, error=error), error.status
+
+
+@pages.get("/specifications")
+@operation("List the specifications that are kept", returns=Documents, tag=TAG)
+def specifications() -> Documents:
+    """By `product@version`, newest first."""
+    return Documents(documents=versions.documents("specification"))
+
+
+@pages.post("/specifications")
+@operation(
+    "Keep a specification",
+    body=SpecificationText,
+    returns=versions.Document,
+    status=201,
+    problems=(InvalidInput, Conflict, TooLarge),
+    tag=TAG,
+)
+def keep(body: SpecificationText) -> versions.Document:
+    """As the version that it says it is; a version that is kept is never changed."""
+    return versions.keep("specification", body.text)
+
+
+@pages.post("/specifications/preview")
+@operation(
+    "Try a specification on past boards",
+    scope="read",
+    body=SpecificationText,
+    returns=versions.Preview,
+    problems=(InvalidInput, TooLarge),
+    tag=TAG,
+)
+def preview(body: SpecificationText) -> versions.Preview:
+    """What it would have decided, and on which boards that is another decision; nothing is kept."""
+    return versions.preview(Specification.load(body.text), window())
+
+
+def specification_names() -> list[str]:
+    """The versions that the editor opens, newest first; the one that ships is among them."""
+    kept = [each.name for each in versions.documents("specification")]
+    return list(dict.fromkeys([*kept, versions.shipped_name()]))
+
+
+def _editor(
+    text: str, *, name: str = "", preview: versions.Preview | None = None, error: EvidentError | None = None
+) -> str:
+    return render_template(
+        "manufacturing/specification.html",
+        text=text,
+        name=name,
+        names=specification_names(),
+        preview=preview,
+        error=error,
+        wrong=error.details.get("line") if error else None,
+    )

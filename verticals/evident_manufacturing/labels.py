@@ -1,0 +1,257 @@
+"""What people say of defects: labels that are kept with each board, and the set of them that training reads."""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, model_validator
+from sqlalchemy import select
+
+from evident_core import sandbox
+from evident_core.errors import InvalidInput, NotFound
+from evident_core.evidence import BBox, Frozen
+from evident_core.web.frame import current_frame
+from evident_core.web.tables import Revision
+from evident_manufacturing.desk import Desk, open_desk
+from evident_manufacturing.inspection.ingest import ingest
+from evident_manufacturing.inspection.schema import KINDS
+from evident_manufacturing.line import Board
+
+Action = Literal["confirm", "reject", "relabel", "add"]
+_DAY: Final = (1980, 1, 1, 0, 0, 0)
+_JPEG_QUALITY: Final = 95
+
+
+class NewLabel(BaseModel):
+    """What a person says of a defect, or of one that was missed."""
+
+    action: Action = Field(description="`add` is for a defect that was missed.")
+    defect: int | None = Field(None, ge=1, description="Its number; none for `add`.")
+    kind: str = Field("", max_length=40, description="Of `relabel` and `add`: what it is.")
+    bbox: BBox | None = Field(None, description="Of `add`: x0, y0, x1, y1 in pixels of the board.")
+    reason: str = Field("", max_length=1000)
+    after: int | None = Field(None, ge=0, description="Number of the last label seen; refused if there is a newer.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.action == "add":
+            if self.bbox is None or self.defect is not None:
+                raise ValueError("add needs a bbox, and no number of a defect")
+            if not (self.bbox[0] < self.bbox[2] and self.bbox[1] < self.bbox[3]):
+                raise ValueError(f"the corners {self.bbox} are swapped; give x0, y0, x1, y1")
+        elif self.defect is None:
+            raise ValueError(f"{self.action} needs the number of a defect")
+        if self.action in ("add", "relabel") and self.kind not in KINDS:
+            raise ValueError(f"{self.kind!r} is no kind of defect; there are {', '.join(KINDS)}")
+        return self
+
+
+class Label(Frozen):
+    """One label as it is kept; ``number`` counts the labels of a board."""
+
+    number: int
+    action: Action
+    defect: int | None
+    kind: str
+    bbox: BBox
+    by: str
+    at: str
+    reason: str
+
+
+class Labels(BaseModel):
+    """All labels of one board, first to last; of two on one defect the later one holds."""
+
+    labels: tuple[Label, ...]
+
+
+class Entry(Frozen):
+    """A defect as the label set holds it."""
+
+    kind: str
+    bbox: BBox
+
+
+class LabelledBoard(Frozen):
+    """A board on each of whose defects a person has decided."""
+
+    job_id: str
+    image: str
+    template: str
+    name: str
+    labels: int
+    entries: tuple[Entry, ...]
+
+
+class LabelSet(Frozen):
+    """All that people have said, as of now.
+
+    Attributes:
+        version: SHA-256 of its boards: the same labels are the same version, whoever gave them and when.
+        boards: Complete ones, with a template, by their pictures' hashes.
+        incomplete: How many boards have labels, and defects without one.
+        without_template: How many complete boards have no template, which the layout needs.
+    """
+
+    version: str
+    boards: tuple[LabelledBoard, ...]
+    incomplete: int
+    without_template: int
+
+
+def label(job_id: str, new: NewLabel) -> Labels:
+    """Keep what a person says of a defect of the caller's board.
+
+    Raises:
+        NotFound: There is no such board or defect.
+        Conflict: Somebody labelled it meanwhile.
+    """
+    frame = current_frame()
+    desk = open_desk(job_id)
+    change: dict[str, Any] = {"action": new.action, "defect": new.defect, "kind": new.kind, "bbox": new.bbox}
+    if new.action == "add":
+        _refuse_outside(desk, new.bbox)
+    else:
+        defect = next((each for each in desk.inspection.defects if each.number == new.defect), None)
+        if defect is None:
+            raise NotFound(f"There is no defect {new.defect} on this board.", defect=new.defect)
+        change |= {"bbox": defect.bbox, "kind": new.kind if new.action == "relabel" else defect.kind}
+    by = frame.caller.name or frame.caller.id
+    row = frame.store.revise(desk.result_id, frame.caller.id, change, author=by, reason=new.reason, after=new.after)
+    frame.record("defect.label", job_id, defect=new.defect, label=new.action, number=row.number)
+    return labels_of(desk.result_id)
+
+
+def labels_of(result_id: str) -> Labels:
+    """The labels of a board."""
+    return Labels(labels=tuple(map(_label, current_frame().store.revisions(result_id, current_frame().caller.id))))
+
+
+def latest(labels: Sequence[Label]) -> dict[int, Label]:
+    """The label that holds of each defect that has one."""
+    return {each.defect: each for each in labels if each.defect is not None}
+
+
+def label_set(boards: Sequence[Board]) -> LabelSet:
+    """The labels of all boards that are complete; of a picture that was inspected twice, the newer labels."""
+    known = all_labels(boards)
+    complete: dict[str, LabelledBoard] = {}
+    incomplete = without = 0
+    for board in boards:
+        labels = known.get(board.result_id or "", ())
+        if not labels or board.record is None:
+            continue
+        inspection = board.record.inspection
+        if {each.number for each in inspection.defects} - latest(labels).keys():
+            incomplete += 1
+        elif inspection.template is None:
+            without += 1
+        else:
+            complete.setdefault(
+                inspection.input.sha256,
+                LabelledBoard(
+                    job_id=board.job_id,
+                    image=inspection.input.sha256,
+                    template=inspection.template.sha256,
+                    name=inspection.input.name,
+                    labels=len(labels),
+                    entries=tuple(_entries(labels)),
+                ),
+            )
+    held = tuple(complete[each] for each in sorted(complete))
+    said = [[each.image, each.template, [entry.model_dump(mode="json") for entry in each.entries]] for each in held]
+    version = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return LabelSet(version=version, boards=held, incomplete=incomplete, without_template=without)
+
+
+def archive(labels: LabelSet) -> bytes:
+    """A label set as a ZIP in DeepPCB's layout, with ``labels.json`` beside; the same set gives the same bytes.
+
+    Raises:
+        InvalidInput: No board is complete.
+        EvidentError: A picture cannot be read.
+    """
+    if not labels.boards:
+        raise InvalidInput(
+            "No board is complete yet: say of each of its defects whether it is one, then it belongs to the set."
+        )
+    frame = current_frame()
+    paths = {row.sha256: frame.store.input_path(row) for row in frame.store.inputs(frame.caller.id)}
+    return sandbox.run(
+        _packed, labels, {each: paths[each] for each in _pictures(labels)}, limits=frame.settings.sandbox
+    )
+
+
+def _pictures(labels: LabelSet) -> set[str]:
+    return {sha256 for board in labels.boards for sha256 in (board.image, board.template)}
+
+
+def _packed(labels: LabelSet, paths: dict[str, Path]) -> bytes:
+    out = io.BytesIO()
+    group = f"labels_{labels.version[:12]}"
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
+
+        def write(name: str, data: bytes) -> None:
+            packed.writestr(zipfile.ZipInfo(name, _DAY), data, zipfile.ZIP_DEFLATED)
+
+        listed = []
+        for board in labels.boards:
+            stem = f"{group}/{board.image[:16]}"
+            write(f"{stem}_test.jpg", _jpeg(paths[board.image]))
+            write(f"{stem}_temp.jpg", _jpeg(paths[board.template]))
+            lines = [
+                f"{' '.join(str(round(v)) for v in entry.bbox)} {KINDS.index(entry.kind) + 1}"
+                for entry in board.entries
+            ]
+            write(f"{stem}.txt", "".join(f"{line}\n" for line in lines).encode())
+            listed.append(f"{stem}.jpg {stem}.txt\n")
+        write("trainval.txt", "".join(listed).encode())
+        write("labels.json", labels.model_dump_json(indent=1, exclude={"boards": {"__all__": {"job_id"}}}).encode())
+    return out.getvalue()
+
+
+def _jpeg(path: Path) -> bytes:
+    gray: NDArray[np.uint8] = ingest(path.read_bytes(), name=path.name[:12], allow_blank=True).gray
+    done, data = cv2.imencode(".jpg", gray, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not done:
+        raise InvalidInput("A picture cannot be written as JPEG.")
+    return bytes(data.tobytes())
+
+
+def _entries(labels: Sequence[Label]) -> Iterator[Entry]:
+    """What is a defect by these labels, in reading order."""
+    held = [*latest(labels).values(), *(each for each in labels if each.action == "add")]
+    for each in sorted(held, key=lambda one: (one.bbox[1], one.bbox[0])):
+        if each.action != "reject" and each.kind in KINDS:
+            yield Entry(kind=each.kind, bbox=each.bbox)
+
+
+def all_labels(boards: Sequence[Board]) -> dict[str, tuple[Label, ...]]:
+    """The labels of many boards at once, by the ids of their results."""
+    ids = [board.result_id for board in boards if board.result_id]
+    query = select(Revision).where(Revision.result_id.in_(ids)).order_by(Revision.result_id, Revision.number)
+    found: dict[str, tuple[Label, ...]] = {}
+    with current_frame().store.reading() as session:
+        for row in session.scalars(query):
+            found[row.result_id] = (*found.get(row.result_id, ()), _label(row))
+    return found
+
+
+def _label(row: Revision) -> Label:
+    return Label.model_validate(
+        {**row.change, "number": row.number, "by": row.author, "at": row.created.isoformat(timespec="seconds")}
+        | {"reason": row.reason}
+    )
+
+
+def _refuse_outside(desk: Desk, bbox: BBox | None) -> None:
+    width, height = desk.inspection.width, desk.inspection.height
+    if bbox is None or min(bbox[:2]) < 0 or bbox[2] > width or bbox[3] > height:
+        raise InvalidInput(f"The box {bbox} does not lie on the board of {width} x {height} pixels.", bbox=bbox)
