@@ -1,4 +1,4 @@
-"""Evident for line engineers: a board's image in; defects in mm, a verdict by the product's rules, and MES events out."""
+"""Evident for line engineers: an image in; defects in mm, a verdict by the product's rules, and MES events out."""
 
 from evident_core.services import Vertical
 

@@ -40,9 +40,7 @@ def to_html(inspection: Inspection, image: bytes | None = None) -> bytes:
         for number in reason.defects
     }
     unjudged = {
-        int(report.fact(claim.facts["number"]).number)
-        for claim in report.claims
-        if claim.predicate == "score_below"
+        int(report.fact(claim.facts["number"]).number) for claim in report.claims if claim.predicate == "score_below"
     }
     for defect in inspection.defects:
         called.setdefault(defect.number, "unjudged" if defect.number in unjudged else Decision.ACCEPT)
