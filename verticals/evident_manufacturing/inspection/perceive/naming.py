@@ -37,6 +37,8 @@ Vectors = NDArray[np.float32]
 
 FOLDER: Final = Path(__file__).parents[1] / "model" / "aligner"
 SIDE: Final = 64
+# Of kinds that were never trained on, the first two properties are right for 84 to 89 of 100 defects, the third for 48.
+_PROPERTIES: Final = 2
 
 
 def cut_crops(image: Gray, template: Gray, defects: Sequence[Defect], *, alignment: Alignment | None = None) -> Crops:
@@ -78,8 +80,9 @@ def name_defects(crops: Crops, descriptions: Mapping[str, Sequence[str]], *, fol
     """Name each defect by the description that it is nearest to, of kinds that were never trained on.
 
     Offer only kinds that the detector does not know: those that were trained on attract what is like them, and of all
-    13 described kinds together a new one is found far less often (the figures lie beside the weights). Describe what is
-    to be *seen* (copper too much or too little; where; its form), in English or Chinese; a bare name means nothing.
+    Offer only kinds that the detector does not know: those that were trained on draw to them what is like them, and
+    among all 13 described kinds a new one is found far less often (FIGURES.json beside the weights). Describe what is
+    seen (copper too much or too little; where; its form), in English or Chinese; a bare name means nothing.
 
     Args:
         crops: Of :func:`cut_crops`.
@@ -137,8 +140,8 @@ def describe(
 ) -> list[tuple[str, float]]:
     """Wordings for a remark on a defect, best first, with the cosine of wording and picture (-1 to 1).
 
-    Offered are the wordings of the defect's own kind, so that a suggestion never contradicts what was judged; for a
-    kind that nobody has described, the wordings of all kinds.
+    Offered are the wordings of the defect's own kind, so that a suggestion never contradicts what was judged. A kind
+    that nobody has described gets its (at most two) plainest properties instead: "extra copper", "on one edge".
 
     Args:
         image: The tested board, uint8 [H, W].
@@ -155,13 +158,19 @@ def describe(
         MissingExtra: There is no torch.
         ModelNotReady: There are no weights in ``folder``.
     """
-    kinds = (descriptions or load_descriptions()).kinds
-    offered = [kinds[defect.kind]] if defect.kind in kinds else list(kinds.values())
-    texts = [text for kind in offered for text in kind.wordings[language]]
-    aligner = _aligner(folder)
+    known, aligner = descriptions or load_descriptions(), _aligner(folder)
     vector = embed(cut_crops(image, template, [defect], alignment=alignment), folder=folder)[0]
-    scores = aligner.encode(texts).numpy() @ vector
-    return [(texts[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")[:top]]
+
+    def scored(texts: Sequence[str]) -> list[tuple[str, float]]:
+        scores = aligner.encode(texts).numpy() @ vector
+        return [(texts[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")]
+
+    if defect.kind in known.kinds:
+        return scored(known.kinds[defect.kind].wordings[language])[:top]
+    properties = [scored(wordings[language]) for wordings in known.traits.values()]
+    # By the mean of its wordings: one of them alone may lie near by chance.
+    traits = [(each[0][0], sum(score for _, score in each) / len(each)) for each in properties]
+    return sorted(traits, key=lambda each: -each[1])[: min(top, _PROPERTIES)]
 
 
 @lru_cache(maxsize=2)
