@@ -9,12 +9,14 @@ from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, expect, sync_playwright
 from werkzeug.serving import make_server
 
 Serve = Callable[[Flask], str]
 Shoot = Callable[..., Path]
 OpenPage = Callable[..., Page]
+
+expect.set_options(timeout=30_000)  # a page that is right is not late, however busy the machine is
 
 
 @pytest.fixture(scope="session")

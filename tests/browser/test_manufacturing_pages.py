@@ -67,7 +67,7 @@ def test_a_dropped_board_is_inspected_and_the_open_line_learns_of_it(url, line, 
     page.set_input_files("input[name=file]", samples()["board_4_small_defects"].board)
     expect(page.locator("article.report h1")).to_have_text("SN-77", timeout=LONG)
     expect(watching.locator(".boards li").first).to_contain_text("SN-77", timeout=LONG)
-    assert int(watching.locator("[data-tile=boards] .tile-value").inner_text()) == int(before) + 1
+    expect(watching.locator("[data-tile=boards] .tile-value")).to_have_text(str(int(before) + 1))
     shoot(watching, "manufacturing-home-en")
 
 
