@@ -21,6 +21,7 @@ from evident_manufacturing.inspection.evaluate import Evaluation
 from evident_manufacturing.inspection.evaluate import evaluate as measure
 from evident_manufacturing.inspection.export import FORMATS, export
 from evident_manufacturing.inspection.ingest import read
+from evident_manufacturing.inspection.perceive.detector import FOLDER
 from evident_manufacturing.inspection.pipeline import Station, open_models
 from evident_manufacturing.inspection.schema import Decision, Inspection, Part, Quantity
 
@@ -150,6 +151,53 @@ def evaluate(folder: Path, split: str, part: str, precision: str | None, as_json
         click.echo(found.model_dump_json(indent=1))
     else:
         _print_evaluation(Console(), found)
+
+
+@manufacturing.command()
+@click.option("--sizes", is_flag=True, help="Found defects and errors of sizes, on generated boards of known mm.")
+@click.option("--clean", is_flag=True, help="Boards without defects on which one is called.")
+@click.option("--speed", is_flag=True, help="Ratios of times; wants the machine for itself.")
+@click.option("--boards", default=150, show_default=True, help="Generated boards.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Real pairs in DeepPCB's layout, measured as well.")
+@click.option("--weights", type=click.Path(path_type=Path), help="A .pt, to set the speed beside Ultralytics' own.")
+@_precision
+@_json
+def figures(
+    sizes: bool,
+    clean: bool,
+    speed: bool,
+    boards: int,
+    folder: Path | None,
+    weights: Path | None,
+    precision: str | None,
+    as_json: bool,
+) -> None:
+    """Measure sizes, false calls and speed on boards that nobody was trained on."""
+    from evident_manufacturing import terminal
+    from evident_manufacturing.inspection.evaluate.clean import measure_clean
+    from evident_manufacturing.inspection.evaluate.sizes import measure_sizes
+    from evident_manufacturing.inspection.evaluate.speed import measure_speed
+
+    if not (sizes or clean or speed):
+        raise InvalidInput("Nothing is asked for; give --sizes, --clean, --speed or several.")
+    opened, console, found = open_models(precision=precision), Console(), {}
+    if sizes:
+        measured = measure_sizes(opened, boards, folder=folder)
+        found["sizes"] = measured.model_dump(mode="json")
+        if not as_json:
+            terminal.print_sizes(console, measured)
+    if clean:
+        false_calls = measure_clean(opened, boards, folder=folder)
+        found["clean"] = false_calls.model_dump(mode="json")
+        if not as_json:
+            terminal.print_clean(console, false_calls)
+    if speed:
+        ratios = measure_speed(opened, FOLDER / "fused", weights=weights)
+        found["speed"] = ratios.model_dump(mode="json")
+        if not as_json:
+            terminal.print_speed(console, ratios)
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
 
 
 @manufacturing.command()

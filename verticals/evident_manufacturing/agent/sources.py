@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
-import httpx
-
 from evident_core.errors import EvidentError, InvalidInput, NotFound
 from evident_manufacturing.inspection.schema import Part
 
@@ -186,7 +184,9 @@ class HttpSource:
         if urlsplit(url).scheme not in ("http", "https"):
             raise InvalidInput(f"{url!r} is not an address to get images from; give one with http:// or https://.")
         self.url, self._product, self._max_bytes = url, product, max_bytes
-        self._client = httpx.Client(timeout=seconds)
+        import httpx  # an agent without such a source starts without it: it takes a sixth of the start
+
+        self._client, self._broken = httpx.Client(timeout=seconds), httpx.HTTPError
         self._etag = self._new_etag = ""
         self._problem = ""
 
@@ -208,7 +208,7 @@ class HttpSource:
                     if len(data) > self._max_bytes:
                         raise Unusable(f"An image of more than {self._max_bytes} bytes came from {self.url}.", token)
                 headers = answer.headers
-        except httpx.HTTPError as error:
+        except self._broken as error:
             self._say(f"{self.url} does not give images: {type(error).__name__}: {error}")
             return None
         self._say("")
@@ -238,7 +238,7 @@ class HttpSource:
             return  # none was asked for, or another server than ours would be told
         try:
             self._client.post(target, json=said)
-        except httpx.HTTPError:
+        except self._broken:
             self._etag = ""  # it gives the image again, and the outbox knows the part
 
     def _say(self, problem: str) -> None:

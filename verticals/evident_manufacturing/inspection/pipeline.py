@@ -15,7 +15,6 @@ from evident_manufacturing.inspection.perceive import Models, perceive
 from evident_manufacturing.inspection.perceive.arbiter import read_arbiter
 from evident_manufacturing.inspection.perceive.detector import FOLDER, Detector
 from evident_manufacturing.inspection.schema import Calibration, Inspection, Part
-from evident_manufacturing.inspection.write import write
 
 VERSION = f"manufacturing {evident_core.__version__}"
 
@@ -124,6 +123,8 @@ class Station:
 
 def written(inspection: Inspection, specification: Specification | None) -> Inspection:
     """The inspection with its report; ``specification`` is the one it was judged by."""
+    from evident_manufacturing.inspection.write import write  # an agent never writes, and starts without it
+
     inputs: list[InputRef] = [inspection.input]
     inputs += [inspection.template] if inspection.template else []
     inputs += [specification.input] if specification else []

@@ -29,9 +29,9 @@ Float = NDArray[np.float64]
 USED: Final = {
     Seen.BOTH: ("score", "log_area", "contrast", "thickness"),
     Seen.GOLDEN: ("log_area", "contrast", "thickness"),
-    Seen.LEARNED: ("score",),
+    Seen.LEARNED: ("score", "log_area", "contrast", "thickness"),
 }
-"""What each case's probability is of: there is no score where only the template sees, and no area without it."""
+"""What each case's probability is of: there is no score where only the template sees."""
 _RIDGE: Final = 0.05
 _PLAIN: Final = ArbiterModel(
     both=Weights(intercept=0.0, score=1.0),

@@ -11,8 +11,7 @@ from evident_core.errors import InvalidInput
 from evident_core.evidence import Frozen
 from evident_manufacturing.inspection.evaluate.metrics import Boxes, average_precision, best_operating, operating
 from evident_manufacturing.inspection.evaluate.pairs import Pair, divide, entries, read
-from evident_manufacturing.inspection.perceive import Models, weigh
-from evident_manufacturing.inspection.perceive.align import align, lay
+from evident_manufacturing.inspection.perceive import Models, lay_under, weigh
 from evident_manufacturing.inspection.perceive.arbiter import Proposal
 from evident_manufacturing.inspection.perceive.difference import difference
 from evident_manufacturing.inspection.schema import KINDS
@@ -112,8 +111,7 @@ def evaluate(
 
 def see(pair: Pair, models: Models) -> list[tuple[Proposal, float]]:
     """Every place of a pair that may be a defect, with its probability."""
-    alignment = align(pair.test, pair.template)
-    laid, valid = lay(pair.template, alignment, pair.test.shape)
+    _, laid, valid = lay_under(pair.test, pair.template)
     return weigh(pair.test, laid, difference(pair.test, laid, valid=valid), models)
 
 

@@ -141,11 +141,12 @@ def lay(
     step = max(1, _BAND // shape[1])
     for first in range(top, bottom, step):
         last = min(bottom, first + step)
-        x, y = cv2.split(_places(alignment, shape, first, last))
+        at = _places(alignment, shape, first, last)
         band = np.s_[first - top : last - top]
-        laid[band] = cv2.remap(template, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        whole = _whole(template.shape)
-        inside[band] = cv2.remap(whole, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+        # The stubs do not know that the second map may be none.
+        laid[band] = cv2.remap(template, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+        height, width = template.shape
+        np.not_equal(cv2.inRange(at, (-0.5, -0.5), (width - 0.5, height - 0.5)), 0, out=inside[band])
     return laid, inside
 
 
@@ -440,11 +441,6 @@ def _places(alignment: Alignment, shape: tuple[int, ...], first: int, last: int)
 def _raster(first: int, last: int, width: int) -> _Float:
     y, x = np.mgrid[first:last, :width].astype(np.float32)
     return np.dstack([x, y])
-
-
-@lru_cache(maxsize=2)
-def _whole(shape: tuple[int, ...]) -> Gray:
-    return np.ones(shape, np.uint8)
 
 
 def _halved(length: int) -> int:

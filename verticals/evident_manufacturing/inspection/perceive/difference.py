@@ -53,6 +53,7 @@ def difference(
     valid: NDArray[np.bool_] | None = None,
     conductor: Conductor = "dark",
     tolerance: int = TOLERANCE,
+    least: int = MIN_AREA,
 ) -> Difference:
     """Compare a tested board with its aligned template.
 
@@ -62,6 +63,7 @@ def difference(
         valid: bool [H, W]; false where the template does not reach: there is nothing to compare with.
         conductor: Whether conductors are darker or brighter than what is between them.
         tolerance: Pixels that an edge may move.
+        least: Pixels; a smaller difference is noise.
 
     Raises:
         InvalidInput: The two have different sizes, or are not uint8.
@@ -72,12 +74,11 @@ def difference(
         _exceeds(template_warped, test, tolerance),
     )
     if valid is not None:
-        outside = cv2.dilate((~valid).astype(np.uint8), _square(tolerance)).astype(bool)
-        brighter[outside] = 0
-        darker[outside] = 0
-    signed = (brighter.astype(np.float32) - darker) * np.float32(1 / 255)
+        inside = cv2.erode(valid.view(np.uint8), _square(tolerance))
+        brighter, darker = (np.asarray(cv2.multiply(each, inside), np.uint8) for each in (brighter, darker))
+    signed = np.asarray(cv2.addWeighted(brighter, 1 / 255, darker, -1 / 255, 0.0, dtype=cv2.CV_32F), np.float32)
     plus, minus = (darker, brighter) if conductor == "dark" else (brighter, darker)
-    found = [*_components(plus, added=True), *_components(minus, added=False)]
+    found = [*_components(plus, least, added=True), *_components(minus, least, added=False)]
     return Difference(signed, tuple(sorted(found, key=lambda each: (each.bbox[1], each.bbox[0]))))
 
 
@@ -129,7 +130,7 @@ def _exceeds(bright: Gray, dark: Gray, tolerance: int) -> Gray:
     return cv2.max(core, rim)  # type: ignore[return-value]
 
 
-def _components(strength: Gray, *, added: bool) -> list[Candidate]:
+def _components(strength: Gray, least: int, *, added: bool) -> list[Candidate]:
     pixels = (strength >= THRESHOLD).astype(np.uint8)
     joined = cv2.dilate(pixels, _square(JOIN // 2))
     contours, hierarchy = cv2.findContours(joined, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
@@ -144,7 +145,7 @@ def _components(strength: Gray, *, added: bool) -> list[Candidate]:
         cv2.drawContours(inside, outlines, -1, 1, cv2.FILLED, offset=(-x, -y))
         mask = (inside & pixels[y : y + h, x : x + w]).astype(bool)
         area = int(np.count_nonzero(mask))
-        if area < MIN_AREA:
+        if area < least:
             continue
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1

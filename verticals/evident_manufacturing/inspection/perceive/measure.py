@@ -96,14 +96,18 @@ def _rectangle(cover: NDArray[np.float32], pixel: tuple[float, float]) -> tuple[
     # The stairs of a slanted edge stick out by half a pixel at each end; smoothing brings them back to the edge.
     smooth = cv2.GaussianBlur(padded, (0, 0), _SMOOTH, borderType=cv2.BORDER_CONSTANT)
     fine = cv2.resize(smooth, None, fx=_FINE, fy=_FINE, interpolation=cv2.INTER_LINEAR)
-    y, x = np.nonzero(fine >= min(0.5, float(fine.max()) / 2))
+    # The first and the last of each row span the same hull as all of them.
+    within = fine >= min(0.5, float(fine.max()) / 2)
+    rows = np.flatnonzero(within.any(axis=1))
+    first, last = within[rows].argmax(axis=1), fine.shape[1] - 1 - within[rows, ::-1].argmax(axis=1)
+    x, y = np.concatenate([first, last]), np.concatenate([rows, rows])
     points = np.stack([x, y], axis=1).astype(np.float32) * np.array(pixel, np.float32) / _FINE
     _, sides, turn = cv2.minAreaRect(points)
     # Points are middles of fine pixels: half of one is missing at each end, seen along the rectangle's sides.
     cos, sin = abs(math.cos(math.radians(turn))), abs(math.sin(math.radians(turn)))
-    first = sides[0] + (cos * pixel[0] + sin * pixel[1]) / _FINE
-    second = sides[1] + (sin * pixel[0] + cos * pixel[1]) / _FINE
-    return max(first, second), min(first, second)
+    along = sides[0] + (cos * pixel[0] + sin * pixel[1]) / _FINE
+    across = sides[1] + (sin * pixel[0] + cos * pixel[1]) / _FINE
+    return max(along, across), min(along, across)
 
 
 def _gap(
@@ -134,9 +138,11 @@ def _gap(
     touched = set(np.unique(labels[cv2.dilate(around, np.ones((5, 5), np.uint8)) > 0]).tolist()) - {0}
     if len(touched) > 1:
         return 0.0
-    others = np.isin(labels, [each for each in range(1, count) if each not in touched])
-    if not others.any():
+    if count - 1 == len(touched):
         return None
+    other = np.ones(count, np.bool_)
+    other[[0, *touched]] = False
+    others = other[labels]
     scale = pixel[1] / pixel[0]
     size = window.shape[1], max(1, round(window.shape[0] * scale))
     free, place = (

@@ -93,15 +93,20 @@ def _joined(found: Sequence[Detection], cut: Sequence[Tile]) -> Iterator[Detecti
         )
 
     whole: list[Detection] = []
+    cut_ones: dict[str, list[int]] = {}
     for each in sorted(found, key=lambda one: -one.score):
-        for index, other in enumerate(whole):
-            meet = other.kind == each.kind and _meet(each.bbox, other.bbox)
-            if meet and is_cut(each.bbox) and is_cut(other.bbox):
-                a, b = each.bbox, other.bbox
+        if not is_cut(each.bbox):
+            whole.append(each)
+            continue
+        mine = cut_ones.setdefault(each.kind, [])
+        for index in mine:
+            a, b = each.bbox, whole[index].bbox
+            if _meet(a, b):
                 box = (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
-                whole[index] = other.model_copy(update={"bbox": box})
+                whole[index] = whole[index].model_copy(update={"bbox": box})
                 break
         else:
+            mine.append(len(whole))
             whole.append(each)
     return iter(whole)
 
