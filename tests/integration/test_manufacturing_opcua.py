@@ -48,15 +48,15 @@ def test_a_client_reads_results_and_hears_of_them(outbox: Outbox) -> None:
     outbox.put([specimen(n) for n in range(3)])
 
     async def client() -> None:
-        async with Client(settings.url) as connected:
+        async with Client(settings.url, timeout=30) as connected:
             await connected.load_data_type_definitions()
             station, methods, space = await management(connected, "aoi-1")
             hearing = Hearing()
             kind = await connected.nodes.base_event_type.get_child([f"{space}:ResultReadyEventType"])
             subscription = await connected.create_subscription(20, hearing)
             await subscription.subscribe_events(station, kind)
-            assert await asyncio.to_thread(Courier(outbox, sink).drain, 20)
-            for _ in range(200):
+            assert await asyncio.to_thread(Courier(outbox, sink).drain, 60)
+            for _ in range(1500):
                 if len(hearing.events) == 3:
                     break
                 await asyncio.sleep(0.02)
@@ -88,13 +88,13 @@ def test_a_client_reads_results_and_hears_of_them(outbox: Outbox) -> None:
 
 
 def test_results_wait_until_a_client_acknowledges_them(outbox: Outbox) -> None:
-    settings = OpcUaSettings("aoi-1", port=free_port(), confirm="client", seconds=3.0)
+    settings = OpcUaSettings("aoi-1", port=free_port(), confirm="client", seconds=20.0)
     sink = OpcUaSink(settings)
     outbox.put([specimen(0), specimen(1)])
     courier = Courier(outbox, sink, backoff=Backoff(first=0.05, longest=0.1))
 
     async def client() -> None:
-        async with Client(settings.url) as connected:
+        async with Client(settings.url, timeout=30) as connected:
             await connected.load_data_type_definitions()
             _, methods, space = await management(connected, "aoi-1")
             name = f"{space}:AcknowledgeResults"

@@ -35,6 +35,7 @@ COMPLETED: Final = 1
 _BASE_EVENT_TYPE: Final = 2041
 _UNKNOWN: Final = -1
 _START_SECONDS: Final = 60.0
+_LEAST_SECONDS: Final = 10.0  # within the process; however short a client may take to acknowledge
 _FIELDS: Final = (
     ("resultId", ua.VariantType.String),
     ("isPartial", ua.VariantType.Boolean),
@@ -157,7 +158,7 @@ class OpcUaSink:
     def _run(self, work: Coroutine[Any, Any, _T], seconds: float | None = None) -> _T:
         assert self._loop is not None  # noqa: S101  # idle has made it
         future: Future[_T] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        return future.result(seconds or self.settings.seconds)
+        return future.result(seconds or max(_LEAST_SECONDS, self.settings.seconds))
 
     # --- in the server's loop -----------------------------------------------------------------------------------------
 
