@@ -3,7 +3,8 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,12 @@ async def management(client: Client, station: str) -> tuple[Any, Any, int]:
     space = await client.get_namespace_index(NAMESPACE)
     at = await client.nodes.objects.get_child([f"{space}:{station}"])
     return at, await at.get_child([f"{space}:ResultManagement"]), space
+
+
+def in_a_loop_of_its_own(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end in another thread: this one may have a loop that drives a browser."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
 
 
 def test_a_client_reads_results_and_hears_of_them(outbox: Outbox) -> None:
@@ -82,7 +89,7 @@ def test_a_client_reads_results_and_hears_of_them(outbox: Outbox) -> None:
             assert (unknown.resultState, error) == (0, -1)
 
     try:
-        asyncio.run(client())
+        in_a_loop_of_its_own(client())
     finally:
         sink.close()
 
@@ -112,7 +119,7 @@ def test_results_wait_until_a_client_acknowledges_them(outbox: Outbox) -> None:
 
     assert sink.idle() == ""
     try:
-        asyncio.run(client())
+        in_a_loop_of_its_own(client())
     finally:
         sink.close()
     assert outbox.waiting == 0

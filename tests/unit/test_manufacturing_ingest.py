@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from evident_core.errors import InvalidInput, NotFound, TooLarge, UnsupportedMedia
 from evident_manufacturing.inspection.ingest import Board, Limits, ingest, quality, read
@@ -100,7 +100,9 @@ def test_more_than_one_frame_is_refused(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_a_truncated_file_is_refused(kind: str, share: float) -> None:
+def test_a_truncated_file_is_refused(kind: str, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where another library has told Pillow to make up the rest, as ultralytics does."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     noise = np.random.default_rng(0).integers(0, 256, (200, 200), np.uint8)
     data = encoded(noise, kind)
     with pytest.raises(InvalidInput, match="truncated"):

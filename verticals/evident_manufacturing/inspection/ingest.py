@@ -141,6 +141,8 @@ def ingest(data: bytes, *, name: str, limits: Limits = Limits(), allow_blank: bo
     if len(data) > limits.max_bytes:
         raise TooLarge(f"{shown} has {len(data):,} bytes; at most {limits.max_bytes:,} are read", bytes=len(data))
     kind, opener = _kind(data, shown)
+    # A switch of the whole process, which other libraries turn on: half a board must not pass for a whole one.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with opener(io.BytesIO(data)) as image:
             _check_header(image, shown, limits)
