@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -19,7 +19,7 @@ import click
 
 from evident_core import __version__
 from evident_core.cli_llm import COMMANDS
-from evident_core.errors import EvidentError, MissingExtra
+from evident_core.errors import EvidentError, InvalidInput, MissingExtra
 from evident_core.services import find, installed
 from evident_core.settings import CONFIG, Settings, load
 
@@ -113,6 +113,33 @@ def serve(host: str | None, port: int | None) -> None:
         return create_landing(settings)
 
     serve_app(settings, create)
+
+
+def format_of(path: Path, formats: Collection[str]) -> str:
+    """Which of some formats a file to be written has, by its ending.
+
+    Raises:
+        InvalidInput: None of them.
+    """
+    name = path.suffix.lstrip(".").lower()
+    if name not in formats:
+        raise InvalidInput(f"{path} has no known ending; end it in {', '.join(f'.{each}' for each in formats)}.")
+    return name
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        InvalidInput: It cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}.", path=str(path)) from error
 
 
 def serve_app(settings: Settings, create: Callable[[Settings], Flask], path: str = "/") -> None:

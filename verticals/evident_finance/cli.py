@@ -8,8 +8,8 @@ import click
 from rich.console import Console
 
 from evident_core import sandbox
-from evident_core.cli import host_option, port_option, serve_app, web_arguments
-from evident_core.errors import InvalidInput, NotFound, PasswordNeeded
+from evident_core.cli import format_of, host_option, port_option, serve_app, web_arguments, write_whole
+from evident_core.errors import NotFound, PasswordNeeded
 from evident_core.evidence import Language
 from evident_core.settings import Settings, load
 from evident_finance import terminal
@@ -44,11 +44,11 @@ def finance() -> None:
 def report(file: Path, output: tuple[Path, ...], lang: str, as_json: bool, password: str | None) -> None:
     """Read an annual report FILE and print its risk report."""
     for path in output:
-        _format_of(path)  # before the work, not after it
+        format_of(path, FORMATS)  # before the work, not after it
     console = Console(stderr=True)
     analysis = _analyse(file, password, console)
     for path in output:
-        _write(path, export(analysis, _format_of(path)))
+        write_whole(path, export(analysis, format_of(path, FORMATS)))
         console.print(f"{path} ({path.stat().st_size / 1024:,.0f} KiB)", highlight=False)
     if as_json:
         click.echo(export(analysis, "json"))
@@ -130,21 +130,3 @@ def _in_sandbox(data: bytes, name: str, password: str | None, settings: Settings
 
 def _read(data: bytes, name: str, password: str | None, *, on_progress: Any) -> Analysis:
     return pipeline.analyse(data, name=name, password=password, on_progress=on_progress)
-
-
-def _format_of(path: Path) -> str:
-    name = path.suffix.lstrip(".").lower()
-    if name not in FORMATS:
-        raise InvalidInput(f"{path} has no known ending; end it in {', '.join(f'.{each}' for each in FORMATS)}.")
-    return name
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise InvalidInput(f"{path} cannot be written: {error.strerror}.", path=str(path)) from error

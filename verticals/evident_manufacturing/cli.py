@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from evident_core.cli import host_option, port_option, serve_app, web_arguments
+from evident_core.cli import format_of, host_option, port_option, serve_app, web_arguments, write_whole
 from evident_core.errors import EvidentError, InvalidInput, MissingExtra, NotFound
 from evident_core.settings import load
 from evident_manufacturing.agent_cli import agent, models
@@ -62,12 +62,12 @@ def inspect(
     as_json: bool,
 ) -> None:
     """Inspect one IMAGE and print its defects and verdict."""
-    formats = [_format_of(path) for path in output]  # before the work, not after it
+    formats = [format_of(path, FORMATS) for path in output]  # before the work, not after it
     station = _station(template, spec, calibration, precision)
     data = _bytes(image)
     inspection = station.inspect(data, Part(part_id=part_id or image.stem, lot=lot), name=image.name)
     for path, name in zip(output, formats, strict=True):
-        _write(path, export(inspection, name, data if name == "html" else None))
+        write_whole(path, export(inspection, name, data if name == "html" else None))
     if as_json:
         click.echo(export(inspection, "json"))
     else:
@@ -276,24 +276,6 @@ def _bytes(path: Path) -> bytes:
         raise NotFound(f"There is no file {path}.", path=str(path)) from None
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.", path=str(path)) from error
-
-
-def _format_of(path: Path) -> str:
-    name = path.suffix.lstrip(".").lower()
-    if name not in FORMATS:
-        raise InvalidInput(f"{path} has no known ending; end it in {', '.join(f'.{each}' for each in FORMATS)}.")
-    return name
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise InvalidInput(f"{path} cannot be written: {error.strerror}.", path=str(path)) from error
 
 
 def _print(console: Console, inspection: Inspection) -> None:
