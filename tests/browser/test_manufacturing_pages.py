@@ -11,15 +11,9 @@ from evident_core.settings import Settings, load
 from evident_core.web.frame import Frame
 from evident_core.web.server import EmbeddedWorker
 from evident_manufacturing.app import create_app
-from evident_manufacturing.inspection.perceive.detector import FOLDER
 from evident_manufacturing.samples import samples
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not (FOLDER / "fused" / "manifest.json").is_file(), reason="no model ships in inspection/model yet"
-    ),
-]
+pytestmark = pytest.mark.browser
 LONG = 60_000
 
 

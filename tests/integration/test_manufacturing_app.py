@@ -23,7 +23,6 @@ from evident_core.web.worker import Worker
 from evident_manufacturing import desk
 from evident_manufacturing.app import create_app
 from evident_manufacturing.inspection.evaluate import pairs
-from evident_manufacturing.inspection.perceive.detector import FOLDER
 from evident_manufacturing.inspection.schema import KINDS, Inspection
 from evident_manufacturing.pictures import THUMBNAIL
 from evident_manufacturing.samples import samples
@@ -31,9 +30,6 @@ from evident_manufacturing.samples import samples
 HTML = {"Accept": "text/html"}
 JSON = {"Accept": "application/json"}
 Inspect = Callable[..., str]
-pytestmark = pytest.mark.skipif(
-    not (FOLDER / "fused" / "manifest.json").is_file(), reason="no model ships in inspection/model yet"
-)
 
 
 @pytest.fixture(scope="module")
@@ -242,8 +238,6 @@ def test_the_exports_agree(engineer: FlaskClient, line: dict[str, str]) -> None:
 def test_without_template_calibration_or_specification_the_verdict_says_so(
     client: FlaskClient, inspect: Inspect
 ) -> None:
-    if not (FOLDER / "plain" / "manifest.json").is_file():
-        pytest.skip("no plain model ships yet")
     job_id = inspect("board_1", template=False)
     known = inspection(client, job_id)
     assert known.verdict.weak

@@ -1,5 +1,6 @@
 """Claims become sentences in two languages, and no sentence passes that its claims do not back."""
 
+from evident_core.write.compose import compose, phrase_lexicon
 from evident_core.write.phrasebook import Phrasebook
 from evident_core.write.plan import Outline, SectionPlan, SentencePlan, plan
 from evident_core.write.realise import realise, realise_sentence
@@ -14,6 +15,8 @@ __all__ = [
     "Violation",
     "Vocabulary",
     "check",
+    "compose",
+    "phrase_lexicon",
     "plan",
     "realise",
     "realise_sentence",

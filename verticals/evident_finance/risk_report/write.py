@@ -1,18 +1,16 @@
 """The assessment as a report: one plan, two languages, and nothing that the verifier refuses."""
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import date
-from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from evident_core.evidence import Claim, Derived, Fact, InputRef, Language, Report, Severity, Source
-from evident_core.write import Outline, Phrasebook, Vocabulary, check, plan, realise, verify
-from evident_core.write.phrasebook import Label, literals
+from evident_core.evidence import Fact, InputRef, Language, Report
+from evident_core.write import Outline, Phrasebook, Vocabulary, compose, phrase_lexicon
+from evident_core.write.phrasebook import Label
 from evident_core.write.quantities import year
-from evident_core.write.reading import lexicon
 from evident_core.write.vocabulary import LANGUAGES
 from evident_finance.risk_report.schema import Assessment
 
@@ -28,48 +26,16 @@ def write(input_: InputRef, facts: Iterable[Fact], assessment: Assessment) -> Re
         Unverified: The report as a whole does not trace back; that is a defect of this service.
     """
     known = {fact.id: fact for fact in (*facts, *assessment.facts)}
-    report = _report(input_, known, assessment.claims, frozenset())
-    refused = frozenset(violation.sentence_id for violation in verify(report, vocabulary()))
-    if refused:
-        count, claim = _withheld(len(refused))
-        report = _report(input_, {**known, count.id: count}, (*assessment.claims, claim), refused)
-        check(report, vocabulary())
-    return report
-
-
-def _report(input_: InputRef, facts: Mapping[str, Fact], claims: Sequence[Claim], refused: frozenset[str]) -> Report:
-    """The report without the refused sentences, and without sections that have none."""
-    sections = realise(plan(claims, outlines(), phrasebook()), facts, phrasebook())
-    kept = (
-        section.model_copy(update={"sentences": tuple(each for each in section.sentences if each.id not in refused)})
-        for section in sections
+    return compose(
+        _title(known),
+        (input_,),
+        known.values(),
+        assessment.claims,
+        outlines=outlines(),
+        phrasebook=phrasebook(),
+        vocabulary=vocabulary(),
+        remarks="data_quality",
     )
-    return Report(
-        title=_title(facts),
-        inputs=(input_,),
-        facts=tuple(facts.values()),
-        claims=tuple(claims),
-        sections=tuple(section for section in kept if section.sentences),
-    )
-
-
-def _withheld(number: int) -> tuple[Fact, Claim]:
-    """A fact and a claim that say how many sentences the verifier refused."""
-    fact = Fact(
-        id="report.withheld",
-        name="report.withheld",
-        value=Decimal(number),
-        unit="1",
-        sources=(Source(where=Derived(rule="verifier", formula="sentences refused by the verifier")),),
-    )
-    claim = Claim(
-        id="report.withheld",
-        predicate="sentences_withheld",
-        facts={"count": fact.id},
-        severity=Severity.LOW,
-        topic="data_quality",
-    )
-    return fact, claim
 
 
 def _title(facts: Mapping[str, Fact]) -> dict[Language, str]:
@@ -127,15 +93,10 @@ def vocabulary() -> Vocabulary:
             f"matrix.{risk}.{part}": {"same": part, **words} for part, words in _data("vocabulary")["matrix"].items()
         }
     made = Vocabulary.load(_data("vocabulary"), {"axes": axes, "labels": labels})
-    return made.with_lexicon({language: _lexicon(book, language, made) for language in LANGUAGES})
-
-
-def _lexicon(book: Phrasebook, language: Language, known: Vocabulary) -> dict[str, frozenset[str]]:
-    """The plain words of each predicate's phrases, and those that may stand in any sentence."""
-    texts: dict[str, list[str]] = {"": _data("vocabulary")["lexicon"][language]}
-    for key, phrase in book.phrases.items():
-        texts.setdefault(key.partition(".")[0], []).extend(literals(phrase.text[language]))
-    return {predicate: lexicon(each, language, known) for predicate, each in texts.items()}
+    anywhere = _data("vocabulary")["lexicon"]
+    return made.with_lexicon(
+        {language: phrase_lexicon(book, anywhere[language], language, made) for language in LANGUAGES}
+    )
 
 
 def _spellings(label: Label, language: Language) -> list[str]:
