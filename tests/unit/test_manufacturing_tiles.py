@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evident_manufacturing.inspection.perceive.tiles import detect_in_tiles, tiles
@@ -40,6 +40,7 @@ def test_cells_cover_each_pixel_once_and_lie_in_their_tiles(height, width):
 
 
 @settings(deadline=None, max_examples=25)
+@example(118)  # two that touch, one of them ending at a tile's border
 @given(st.integers(0, 10_000))
 def test_boxes_are_those_of_the_whole_image(seed):
     chance = np.random.default_rng(seed)
@@ -58,6 +59,18 @@ def test_a_defect_longer_than_the_shared_strip_is_one():
     image[300:310, 100:1200] = 255
     (found,) = detect_in_tiles(image, blobs)
     assert found.bbox == (100.0, 300.0, 1200.0, 310.0)
+
+
+def test_parts_are_joined_in_whatever_order_their_scores_put_them():
+    image = np.zeros((640, 2000, 3), np.uint8)
+    image[300:310, 100:1900] = 255
+    scores = iter([0.9, 0.3, 0.8, 0.7, 0.6])
+
+    def scored(images):
+        return [[one.model_copy(update={"score": next(scores)}) for one in seen] for seen in blobs(images)]
+
+    (found,) = detect_in_tiles(image, scored)
+    assert (found.bbox, found.score) == ((100.0, 300.0, 1900.0, 310.0), 0.9)
 
 
 def test_a_small_image_is_one_tile():

@@ -2,7 +2,7 @@
 
 Neighbouring tiles share a strip. A box belongs to the tile whose cell its centre lies in, cells being bounded by the
 middles of the strips; with strips of twice a defect's half it is whole in that tile. Boxes that are larger than a strip
-can be cut: where two of one kind meet at a seam, they are joined.
+can be cut: where two of one kind end at the two borders of a strip and overlap in it, they are joined.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from evident_core.evidence import BBox
 from evident_manufacturing.inspection.perceive.detector import SIZE
 from evident_manufacturing.inspection.schema import Detection
 
@@ -31,6 +30,36 @@ class Tile:
 
     box: tuple[int, int, int, int]
     cell: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A detection, and at which inner borders of its tile it ends, where it may go on in the next."""
+
+    seen: Detection
+    left: bool
+    top: bool
+    right: bool
+    bottom: bool
+
+    @property
+    def is_cut(self) -> bool:
+        return self.left or self.top or self.right or self.bottom
+
+    def goes_on_in(self, other: "_Piece") -> bool:
+        """Whether both are parts of one defect: both tiles see their strip, so the two overlap in it."""
+        a, b = self.seen.bbox, other.seen.bbox
+        return (
+            self.seen.kind == other.seen.kind
+            and min(a[2], b[2]) > max(a[0], b[0])
+            and min(a[3], b[3]) > max(a[1], b[1])
+            and (
+                (self.right and other.left)
+                or (self.left and other.right)
+                or (self.bottom and other.top)
+                or (self.top and other.bottom)
+            )
+        )
 
 
 def tiles(height: int, width: int, size: int = SIZE, shared: int = SHARED) -> list[Tile]:
@@ -53,13 +82,13 @@ def detect_in_tiles(image: NDArray[np.uint8], detect: Detect, *, shared: int = S
     cut = tiles(image.shape[0], image.shape[1], shared=shared)
     if len(cut) == 1:
         return detect([image])[0]
-    found: list[Detection] = []
+    found: list[_Piece] = []
     for first in range(0, len(cut), BATCH):
         part = cut[first : first + BATCH]
         seen = detect([image[y0:y1, x0:x1] for x0, y0, x1, y1 in (tile.box for tile in part)])
         for tile, detections in zip(part, seen, strict=True):
-            found += _own(tile, detections)
-    return list(_joined(found, cut))
+            found += _own(tile, image.shape, detections)
+    return _joined(found)
 
 
 def _cuts(length: int, size: int, shared: int) -> list[tuple[int, int, float, float]]:
@@ -72,44 +101,29 @@ def _cuts(length: int, size: int, shared: int) -> list[tuple[int, int, float, fl
     return [(first, first + size, bounds[i], bounds[i + 1]) for i, first in enumerate(firsts)]
 
 
-def _own(tile: Tile, detections: Sequence[Detection]) -> Iterator[Detection]:
+def _own(tile: Tile, image: Sequence[int], detections: Sequence[Detection]) -> Iterator[_Piece]:
+    x_end, y_end = tile.box[2:]
     left, top = tile.box[:2]
+    inner = (left > 0, top > 0, x_end < image[1], y_end < image[0])
     for each in detections:
         x0, y0, x1, y1 = each.bbox
         box = (x0 + left, y0 + top, x1 + left, y1 + top)
         x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         if tile.cell[0] <= x < tile.cell[2] and tile.cell[1] <= y < tile.cell[3]:
-            yield each.model_copy(update={"bbox": box})
+            ends = (abs(a - b) < _TOUCH and c for a, b, c in zip(box, tile.box, inner, strict=True))
+            yield _Piece(each.model_copy(update={"bbox": box}), *ends)
 
 
-def _joined(found: Sequence[Detection], cut: Sequence[Tile]) -> Iterator[Detection]:
-    """Boxes, those joined that end at a tile's border and meet another of their kind there."""
-    across = {edge for tile in cut for edge in (tile.box[0], tile.box[2])}
-    down = {edge for tile in cut for edge in (tile.box[1], tile.box[3])}
-
-    def is_cut(box: BBox) -> bool:
-        return any(abs(v - edge) < _TOUCH for v in (box[0], box[2]) for edge in across) or any(
-            abs(v - edge) < _TOUCH for v in (box[1], box[3]) for edge in down
-        )
-
-    whole: list[Detection] = []
-    cut_ones: dict[str, list[int]] = {}
-    for each in sorted(found, key=lambda one: -one.score):
-        if not is_cut(each.bbox):
-            whole.append(each)
-            continue
-        mine = cut_ones.setdefault(each.kind, [])
-        for index in mine:
-            a, b = each.bbox, whole[index].bbox
-            if _meet(a, b):
-                box = (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
-                whole[index] = whole[index].model_copy(update={"bbox": box})
-                break
-        else:
-            mine.append(len(whole))
-            whole.append(each)
-    return iter(whole)
-
-
-def _meet(a: BBox, b: BBox) -> bool:
-    return min(a[2], b[2]) - max(a[0], b[0]) > -_TOUCH and min(a[3], b[3]) - max(a[1], b[1]) > -_TOUCH
+def _joined(found: Sequence[_Piece]) -> list[Detection]:
+    """Detections, those joined that are parts of one: the best score is theirs, and the box around all."""
+    whole = [each.seen for each in found if not each.is_cut]
+    groups: list[list[_Piece]] = []
+    for each in (one for one in found if one.is_cut):
+        mine = [group for group in groups if any(each.goes_on_in(other) for other in group)]
+        groups = [group for group in groups if group not in mine]
+        groups.append([each, *(piece for group in mine for piece in group)])
+    for group in groups:
+        x0, y0, x1, y1 = zip(*(piece.seen.bbox for piece in group), strict=True)
+        best = max((piece.seen for piece in group), key=lambda seen: seen.score)
+        whole.append(best.model_copy(update={"bbox": (min(x0), min(y0), max(x1), max(y1))}))
+    return sorted(whole, key=lambda one: -one.score)
