@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -109,7 +110,7 @@ def lay_under(test: Gray, template: Gray) -> tuple[Alignment, Gray, NDArray[np.b
     """
     alignment = align(test, template)
     laid, valid = lay(template, alignment, test.shape)
-    np.copyto(laid, test, where=~valid)
+    cv2.copyTo(test, cv2.bitwise_not(valid.view(np.uint8)) & 1, laid)
     return alignment, laid, valid
 
 

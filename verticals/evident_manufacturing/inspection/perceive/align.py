@@ -8,7 +8,7 @@ more than an edge's jitter says how far to trust the result.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache
 from typing import TypeVar
 
 import cv2
@@ -145,9 +145,26 @@ def lay(
         band = np.s_[first - top : last - top]
         # The stubs do not know that the second map may be none.
         laid[band] = cv2.remap(template, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-        height, width = template.shape
-        np.not_equal(cv2.inRange(at, (-0.5, -0.5), (width - 0.5, height - 0.5)), 0, out=inside[band])
+        inside[band] = _reached(at, alignment, shape, template.shape, first)
     return laid, inside
+
+
+def _reached(
+    at: _Float, alignment: Alignment, shape: tuple[int, ...], template: tuple[int, ...], first: int
+) -> NDArray[np.bool_]:
+    """Which places of rows from ``first`` lie in the template, bool [rows, W]: only those near a rim are asked."""
+    inside = np.ones(at.shape[:2], np.bool_)
+    bend = float(np.abs(alignment.bend).max()) if alignment.bend else 0.0
+    turn = np.deg2rad(abs(alignment.angle)) * max(shape)
+    far = int(abs(alignment.dx) + abs(alignment.dy) + 2 * bend + turn) + 2
+    if template != shape[:2]:
+        far = max(shape)
+    top, bottom = max(0, far - first), max(0, shape[0] - far - first)
+    for view in (np.s_[:top], np.s_[bottom:], np.s_[:, :far], np.s_[:, -far:]):
+        if inside[view].size:
+            within = cv2.inRange(at[view], (-0.5, -0.5), (template[1] - 0.5, template[0] - 0.5))
+            np.not_equal(within, 0, out=inside[view])
+    return inside
 
 
 _ANGLES = tuple(float(each) for each in np.arange(-MAX_ANGLE - 0.5, MAX_ANGLE + 0.75, 0.5))
@@ -423,24 +440,18 @@ def _warp(image: Array, matrix: NDArray[np.float64], shape: tuple[int, ...]) -> 
 
 def _places(alignment: Alignment, shape: tuple[int, ...], first: int, last: int) -> _Float:
     """Where each pixel of some rows of the tested image lies in the template, float32 [last - first, W, 2]."""
-    at = _raster(first, last, shape[1])
-    if alignment.bend:
-        bend = np.array(alignment.bend, np.float32)
-        row = np.clip((np.arange(first, last) + 0.5) * (len(bend) / shape[0]) - 0.5, 0, len(bend) - 1)
-        above = np.minimum(row.astype(np.intp), len(bend) - 1)
-        below = np.minimum(above + 1, len(bend) - 1)
-        part = (row - above).astype(np.float32)[:, None, None]
-        down = bend[above] * (1 - part) + bend[below] * part
-        move = cv2.resize(down, (shape[1], last - first), interpolation=cv2.INTER_LINEAR)
-        at = np.asarray(cv2.subtract(at, move), np.float32)
     inverse = cv2.invertAffineTransform(_matrix(alignment.dx, alignment.dy, alignment.angle, shape))
-    return np.asarray(cv2.transform(at, inverse), np.float32)
-
-
-@lru_cache(maxsize=4)
-def _raster(first: int, last: int, width: int) -> _Float:
-    y, x = np.mgrid[first:last, :width].astype(np.float32)
-    return np.dstack([x, y])
+    across, down, shift = np.asarray(inverse, np.float32).T
+    bend = np.array(alignment.bend or (((0.0, 0.0),),), np.float32) @ np.stack([across, down])
+    y = np.arange(first, last, dtype=np.float32)
+    row = np.clip((y + 0.5) * (len(bend) / shape[0]) - 0.5, 0, len(bend) - 1)
+    above = row.astype(np.intp)
+    below = np.minimum(above + 1, len(bend) - 1)
+    part = (row - above).astype(np.float32)[:, None, None]
+    # All that is the same along a row is added while the rows are short.
+    rows = bend[above] * (1 - part) + bend[below] * part - (y[:, None] * down + shift)[:, None]
+    back = np.asarray(cv2.resize(rows, (shape[1], last - first), interpolation=cv2.INTER_LINEAR), np.float32)
+    return np.subtract(np.arange(shape[1], dtype=np.float32)[:, None] * across, back, out=back)
 
 
 def _halved(length: int) -> int:

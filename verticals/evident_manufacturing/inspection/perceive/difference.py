@@ -8,6 +8,7 @@ rim that the tolerance took from it, so that sizes are true.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import cv2
@@ -73,7 +74,7 @@ def difference(
         _exceeds(test, template_warped, tolerance),
         _exceeds(template_warped, test, tolerance),
     )
-    if valid is not None:
+    if valid is not None and not valid.all():
         inside = cv2.erode(valid.view(np.uint8), _square(tolerance))
         brighter, darker = (np.asarray(cv2.multiply(each, inside), np.uint8) for each in (brighter, darker))
     signed = np.asarray(cv2.addWeighted(brighter, 1 / 255, darker, -1 / 255, 0.0, dtype=cv2.CV_32F), np.float32)
@@ -116,9 +117,9 @@ def mask_of(candidate: Candidate) -> NDArray[np.bool_]:
 def rle_of(mask: NDArray[np.bool_]) -> str:
     """Run lengths of a mask, row by row, the first of them of pixels that are not in it."""
     flat = mask.ravel()
-    ends = np.flatnonzero(np.diff(flat)) + 1
-    runs = np.diff(np.concatenate(([0], ends, [flat.size])))
-    return " ".join(str(each) for each in ([0, *runs] if flat[0] else runs))
+    ends = [0, *(np.flatnonzero(flat[1:] != flat[:-1]) + 1).tolist(), flat.size]
+    runs = [after - before for before, after in pairwise(ends)]
+    return " ".join(map(str, [0, *runs] if flat[0] else runs))
 
 
 def _exceeds(bright: Gray, dark: Gray, tolerance: int) -> Gray:

@@ -85,7 +85,9 @@ def measure(
 def _cover(mask: NDArray[np.uint8], test: Gray, template: Gray) -> NDArray[np.float32]:
     """Which part of each pixel is the defect's, from 0 to 1: its difference as a share of the full contrast."""
     depth = cv2.absdiff(test, template)
-    full = max(1.0, float(np.percentile(depth[mask > 0], 90)))
+    ordered = np.sort(depth[mask > 0])
+    # The 90th percentile; NumPy's own takes longer than all else here.
+    full = max(1.0, float(np.interp(0.9 * (ordered.size - 1), np.arange(ordered.size), ordered)))
     near = cv2.dilate(mask, np.ones((3, 3), np.uint8)) > 0
     return np.where(near, np.minimum(depth / full, 1.0), 0.0).astype(np.float32)
 
