@@ -43,6 +43,8 @@ HERE = (Source(input=InputRef(sha256="ef" * 32, name="x"), where=Element(path="/
         ("7", "1", "integer", "7", "7"),
         ("589000000", "1", "", "589 million", "5.89亿"),
         ("12.4", "mm", "", "12.4 mm", "12.4 mm"),
+        ("0.125", "mm", "exact", "0.125 mm", "0.125 mm"),
+        ("1.70", "mm2", "exact", "1.70 mm²", "1.70 mm²"),
         ("-650", "[hnsf'U]", "", "−650 HU", "−650 HU"),
         ("1.5", "[pp]", "", "1.5 percentage points", "1.5个百分点"),
     ],

@@ -279,7 +279,18 @@ def _bytes(path: Path) -> bytes:
 
 
 def _print(console: Console, inspection: Inspection) -> None:
-    table = Table("#", "kind", "box (px)", "length", "width", "area", "gap", "seen by", "probability", box=None)
+    unit = "mm" if any(each.size and each.size.length.unit == "mm" for each in inspection.defects) else "px"
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in (
+        "kind",
+        "at (px)",
+        f"length ({unit})",
+        f"width ({unit})",
+        f"area ({unit}²)",
+        f"gap ({unit})",
+        "seen by",
+    ):
+        table.add_column(name, no_wrap=True)
     for defect in inspection.defects:
         size = defect.size
         figures = (
@@ -287,8 +298,9 @@ def _print(console: Console, inspection: Inspection) -> None:
             if size
             else ["not measured"] + [""] * 3
         )
-        box = " ".join(f"{value:.0f}" for value in defect.bbox)
-        table.add_row(str(defect.number), defect.kind, box, *figures, defect.seen.value, f"{defect.score:.2f}")
+        x0, y0, x1, y1 = defect.bbox
+        at = f"{(x0 + x1) / 2:.0f},{(y0 + y1) / 2:.0f}"
+        table.add_row(f"{defect.number} {defect.kind}", at, *figures, defect.seen.value)
     if inspection.defects:
         console.print(table)
     if inspection.report:
@@ -306,7 +318,7 @@ def _print(console: Console, inspection: Inspection) -> None:
 
 
 def _size(quantity: Quantity | None) -> str:
-    return "" if quantity is None else f"{quantity.value} ± {quantity.uncertainty} {quantity.unit}"
+    return "" if quantity is None else f"{quantity.value}±{quantity.uncertainty}"
 
 
 def _print_evaluation(console: Console, found: Evaluation) -> None:

@@ -25,7 +25,8 @@ def quantity(value: Decimal, unit: str, language: Language, *, style: str = "", 
         unit: UCUM or ISO 4217; "1" for a pure number.
         language: Decides scale words (million, 亿), symbols and plurals.
         style: "times" or "integer" for a pure number, where its bare value would read badly; "coarse" for no more
-            digits than usual, however small the number.
+            digits than usual, however small the number; "exact" for all digits of the value, as of a limit or a
+            measured size.
         finer: How many digits more than usual, where two numbers must not look alike.
     """
     table = _printing()
@@ -41,7 +42,8 @@ def quantity(value: Decimal, unit: str, language: Language, *, style: str = "", 
         suffix = table["unit"].get(unit, {language: ("", "")})[language][1]
         return f"{sign}{_fixed(size, _COARSE[unit])}{suffix}"
     printed = max(style == "times", -int(value.as_tuple().exponent))  # a limit of 70 is not 70.0
-    decimals = 0 if style == "integer" else min(printed, _decimals(size, style or unit) + finer)
+    usual = {"integer": 0, "exact": printed}.get(style)
+    decimals = min(printed, _decimals(size, style or unit) + finer) if usual is None else usual
     number = _fixed(size, decimals)
     suffixes = table["unit"].get("times" if style == "times" else unit)
     if suffixes is None:

@@ -3,8 +3,8 @@
 Filters of a slot: ``label`` the fact's name; ``year``, ``date`` and ``when`` ("in 2018", "at the end of 2018") of its
 period, ``then`` the year before; ``text`` and ``quote`` its text, plain or in quotation marks, ``cited`` its subject
 so, ``name`` its text or its subject; ``word:TABLE`` and ``about:TABLE`` a word by its text or its subject; ``abs`` its
-magnitude, ``number`` only if it is one, ``times``, ``integer`` and ``coarse`` a style of it; ``was`` the verb that
-agrees with its label (English).
+magnitude, ``number`` only if it is one, ``times``, ``integer``, ``coarse`` and ``exact`` a style of it; ``was`` the
+verb that agrees with its label (English).
 """
 
 import re
@@ -28,7 +28,7 @@ _WHEN_DATED: Mapping[Language, tuple[str, str]] = {
 _AMBIGUOUS = range(1, 5)
 """Months in which a fiscal year ends that some call by the calendar year before."""
 _THEN: Mapping[Language, tuple[str, str]] = {"en": ("a year earlier", "a year earlier"), "zh": ("上年", "上年末")}
-_STYLES = ("times", "integer", "coarse")
+_STYLES = ("times", "integer", "coarse", "exact")
 _HAN = re.compile(r"[㐀-鿿]")
 
 

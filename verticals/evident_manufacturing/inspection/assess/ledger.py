@@ -110,7 +110,7 @@ class Ledger:
             "until": self.text(f"{at}.valid_until", calibration.valid_until.isoformat(), certificate),
             "day": self.text("board.day", on.isoformat(), derived("inspection_day")),
             "residual": self.number(
-                f"{at}.residual", decimal(calibration.residual_mm, 6), "mm", certificate, name="residual"
+                f"{at}.residual", decimal(calibration.residual_mm, 4), "mm", certificate, name="residual"
             ),
         }
 

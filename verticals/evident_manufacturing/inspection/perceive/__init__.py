@@ -110,7 +110,7 @@ def lay_under(test: Gray, template: Gray) -> tuple[Alignment, Gray, NDArray[np.b
     """
     alignment = align(test, template)
     laid, valid = lay(template, alignment, test.shape)
-    cv2.copyTo(test, cv2.bitwise_not(valid.view(np.uint8)) & 1, laid)
+    cv2.copyTo(test, np.logical_not(valid).view(np.uint8), laid)
     return alignment, laid, valid
 
 

@@ -451,7 +451,7 @@ def _places(alignment: Alignment, shape: tuple[int, ...], first: int, last: int)
     # All that is the same along a row is added while the rows are short.
     rows = bend[above] * (1 - part) + bend[below] * part - (y[:, None] * down + shift)[:, None]
     back = np.asarray(cv2.resize(rows, (shape[1], last - first), interpolation=cv2.INTER_LINEAR), np.float32)
-    return np.subtract(np.arange(shape[1], dtype=np.float32)[:, None] * across, back, out=back)
+    return np.asarray(np.subtract(np.arange(shape[1], dtype=np.float32)[:, None] * across, back, out=back))
 
 
 def _halved(length: int) -> int:
