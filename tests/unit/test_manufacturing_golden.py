@@ -245,6 +245,18 @@ def test_a_turned_bar_has_its_length_width_and_area(angle: float) -> None:
     assert within(in_mm.area, 0.192, "mm2")
 
 
+@pytest.mark.parametrize("angle", [0, 25, 45, 70])
+@pytest.mark.parametrize(("length", "width"), [(36, 10), (24, 8), (20, 20)])
+def test_pointed_ends_are_not_lost_to_blur_and_round_ones_not_added_to(length: int, width: int, angle: float) -> None:
+    template = np.full((200, 200), 255, np.uint8)
+    fine = np.full((1600, 1600), 255, np.uint8)
+    cv2.ellipse(fine, ((803.0, 797.0), (length * 8, width * 8), angle), 0, cv2.FILLED)
+    blurred = cv2.GaussianBlur(cv2.resize(fine, (200, 200), interpolation=cv2.INTER_AREA), (0, 0), 0.9)
+    size = measured(np.asarray(blurred, np.uint8), template)
+    assert float(size.length.value) == pytest.approx(length, abs=0.6)
+    assert float(size.width.value) == pytest.approx(width, abs=0.6)
+
+
 def test_pixels_that_are_not_square_give_the_true_size() -> None:
     oblong = SQUARE.model_copy(update={"mm_per_pixel": (0.02, 0.03)})
     template = np.full((200, 200), 255, np.uint8)

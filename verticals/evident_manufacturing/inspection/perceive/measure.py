@@ -35,7 +35,13 @@ STRETCH = 4.0
 REACH = 48
 """Pixels around a defect in which the next conductor, or the conductor's other side, is looked for."""
 
+TIPS = 0.6
+"""Pixels that blur takes from the two pointed ends of what is at least twice as long as wide: a known effect, corrected
+(GUM, 3.2.3). Nothing is taken from what is round, or fills its rectangle and so has blunt ends. Fitted on 354 generated
+defects of known length (seeds from 7,500,000)."""
+
 COVERAGE = 2.0
+_ELLIPSE = 1 - math.pi / 4
 _RASTER = 1 / math.sqrt(12)
 _FINE = 4
 _SMOOTH = 0.9
@@ -107,9 +113,10 @@ def _rectangle(cover: NDArray[np.float32], pixel: tuple[float, float]) -> tuple[
     _, sides, turn = cv2.minAreaRect(points)
     # Points are middles of fine pixels: half of one is missing at each end, seen along the rectangle's sides.
     cos, sin = abs(math.cos(math.radians(turn))), abs(math.sin(math.radians(turn)))
-    along = sides[0] + (cos * pixel[0] + sin * pixel[1]) / _FINE
-    across = sides[1] + (sin * pixel[0] + cos * pixel[1]) / _FINE
-    return max(along, across), min(along, across)
+    steps = cos * pixel[0] + sin * pixel[1], sin * pixel[0] + cos * pixel[1]
+    (width, _), (length, step) = sorted((side + one / _FINE, one) for side, one in zip(sides, steps, strict=True))
+    empty = 1.0 - float(cover.sum()) * pixel[0] * pixel[1] / (length * width)
+    return length + TIPS * step * min(1.0, length / width - 1.0) * min(1.0, max(0.0, empty) / _ELLIPSE), width
 
 
 def _gap(
