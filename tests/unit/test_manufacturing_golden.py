@@ -279,6 +279,35 @@ def test_what_is_left_of_a_conductor_is_its_gap() -> None:
     assert measured(cut, template, SQUARE).gap.value == 0  # type: ignore[union-attr]
 
 
+def test_what_is_left_of_a_pad_lies_across_it_though_the_ground_around_is_one() -> None:
+    template = np.full((200, 200), 255, np.uint8)
+    template[60:100, 20:180] = 0
+    bite = template.copy()
+    bite[60:72, 92:104] = 255
+    assert measured(bite, template, SQUARE).gap.value == pytest.approx(Decimal("0.56"), abs=Decimal("0.04"))  # type: ignore[union-attr]
+    corner = template.copy()
+    corner[60:72, 150:162] = 255  # 18 pixels from the pad's end, and 28 from its other side
+    assert measured(corner, template, SQUARE).gap.value == pytest.approx(Decimal("0.38"), abs=Decimal("0.04"))  # type: ignore[union-attr]
+    cut = template.copy()
+    cut[60:100, 75:84] = 255
+    assert measured(cut, template, SQUARE).gap.value == 0  # type: ignore[union-attr]
+
+
+def test_where_nothing_lies_within_reach_the_gap_is_known_to_exceed_it() -> None:
+    template = np.full((200, 200), 255, np.uint8)
+    island = template.copy()
+    island[90:100, 90:104] = 0
+    size = measured(island, template, SQUARE)
+    assert size.gap is None
+    assert size.gap_over.value == Decimal("0.960")  # type: ignore[union-attr]
+    near = template.copy()
+    near[130:140, 90:104] = 0
+    island[130:140, 90:104] = 0
+    size = measured(island, near, SQUARE)
+    assert size.gap_over is None
+    assert size.gap.value == Decimal("0.600")  # type: ignore[union-attr]
+
+
 def test_what_is_left_between_conductors_is_its_gap() -> None:
     template = trace()
     template[110:140] = 0  # the clearance is 20 px

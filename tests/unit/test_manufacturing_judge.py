@@ -58,6 +58,21 @@ def test_each_cell_of_the_guard_band(
     assert compare(None, limit, rule) is Outcome.UNASSESSED
 
 
+@pytest.mark.parametrize(
+    ("limit", "decision"),
+    [
+        ("gap_min: 0.90 mm", ACCEPT),
+        ("gap_max: 0.90 mm", REJECT),
+        ("gap_min: 1.20 mm", REWORK),
+        ("gap_max: 1.20 mm", REWORK),
+    ],
+)
+def test_a_gap_that_is_only_known_to_exceed_a_value_settles_what_that_settles(limit: str, decision: Decision) -> None:
+    over = Quantity(value=Decimal("1.00"), uncertainty=Decimal("0.03"), unit="mm")
+    one = defect(1, size=size().model_copy(update={"gap": None, "gap_over": over}))
+    assert decided(f"classes: {{{one.kind}: {{reject: {{{limit}}}}}}}", one, unmeasured="rework")[0] is decision
+
+
 def test_a_value_on_the_limit_keeps_it_when_nothing_is_uncertain() -> None:
     (limit,) = spec("classes: {spur: {reject: {gap_max: 0.20 mm}}}").limits
     for rule in DecisionRule:

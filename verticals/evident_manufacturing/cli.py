@@ -23,7 +23,7 @@ from evident_manufacturing.inspection.export import FORMATS, export
 from evident_manufacturing.inspection.ingest import read
 from evident_manufacturing.inspection.perceive.detector import FOLDER
 from evident_manufacturing.inspection.pipeline import Station, open_models
-from evident_manufacturing.inspection.schema import Decision, Inspection, Part, Quantity
+from evident_manufacturing.inspection.schema import Decision, Inspection, Part, Quantity, Size
 
 _COLOURS = {Decision.ACCEPT: "green", Decision.REWORK: "yellow", Decision.REJECT: "red"}
 _IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
@@ -294,7 +294,7 @@ def _print(console: Console, inspection: Inspection) -> None:
     for defect in inspection.defects:
         size = defect.size
         figures = (
-            [_size(size.length), _size(size.width), _size(size.area), _size(size.gap)]
+            [_size(size.length), _size(size.width), _size(size.area), _gap(size)]
             if size
             else ["not measured"] + [""] * 3
         )
@@ -319,6 +319,10 @@ def _print(console: Console, inspection: Inspection) -> None:
 
 def _size(quantity: Quantity | None) -> str:
     return "" if quantity is None else f"{quantity.value}±{quantity.uncertainty}"
+
+
+def _gap(size: Size) -> str:
+    return f">{size.gap_over.value}" if size.gap_over else _size(size.gap)
 
 
 def _print_evaluation(console: Console, found: Evaluation) -> None:

@@ -79,13 +79,15 @@ class Size(Frozen):
         width: The other side of that.
         area: Of its pixels.
         gap: What is left between conductors (short, spur, copper) or of a conductor (open, mousebite, pinhole) at the
-            defect; None where it cannot be told.
+            defect; None where nothing lies within reach.
+        gap_over: What the gap is then known to exceed.
     """
 
     length: Quantity
     width: Quantity
     area: Quantity
     gap: Quantity | None = None
+    gap_over: Quantity | None = None
 
 
 class Seen(StrEnum):
@@ -123,6 +125,22 @@ class Detection(Frozen):
     score: float = Field(ge=0.0, le=1.0)
 
 
+class Naming(Frozen):
+    """That a defect's kind was named from a description of the specification, and how surely.
+
+    Attributes:
+        instead_of: The kind that the detector, or the rule for differences, took it for.
+        share: Of the description among those offered and the most alike ordinary defect, 0 to 1.
+        likeness: Cosine of picture and description, -1 to 1.
+        ordinary: The highest that ordinary defects of the kind ``instead_of`` reach.
+    """
+
+    instead_of: str
+    share: float = Field(ge=0.0, le=1.0)
+    likeness: float = Field(ge=-1.001, le=1.001)
+    ordinary: float = Field(ge=-1.001, le=1.001)
+
+
 class Defect(Frozen):
     """A defect: what it is, where, how large, who saw it, and how sure that is.
 
@@ -134,6 +152,7 @@ class Defect(Frozen):
         mask_rle: Of the differences, within ``bbox``, as :class:`Candidate` writes it.
         score: Calibrated probability that this is a defect.
         size: None where there is no difference component to measure.
+        naming: Where its kind was named from a description; None: the kind is the detector's own.
     """
 
     number: int = Field(ge=1)
@@ -143,6 +162,7 @@ class Defect(Frozen):
     seen: Seen
     mask_rle: str | None = None
     size: Size | None = None
+    naming: Naming | None = None
 
 
 class Decision(StrEnum):
@@ -158,7 +178,7 @@ class Reason(Frozen):
 
     Attributes:
         rule: Its key in the specification, or one of ``template_missing``, ``calibration_missing``,
-            ``calibration_expired``, ``specification_missing``.
+            ``calibration_expired``, ``specification_missing``, ``kind_by_description``.
         defects: Numbers of the defects it is about.
         limit: As the specification writes it; empty where there is none.
     """

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evident_manufacturing.inspection.perceive.difference import Conductor, Gray, mask_of
+from evident_manufacturing.inspection.perceive.gap import gap
 from evident_manufacturing.inspection.schema import Calibration, Candidate, Quantity, Size
 
 EDGE_JITTER = 0.55
@@ -31,9 +32,6 @@ EDGE_JITTER = 0.55
 
 STRETCH = 4.0
 """Pixels along an edge within which its error is the same."""
-
-REACH = 48
-"""Pixels around a defect in which the next conductor, or the conductor's other side, is looked for."""
 
 TIPS = 0.6
 """Pixels that blur takes from the two pointed ends of what is at least twice as long as wide: a known effect, corrected
@@ -79,12 +77,13 @@ def measure(
     edge = math.hypot(_RASTER, jitter)
     relative = calibration.scale_uncertainty if calibration else 0.0
     area_u = math.hypot(edge * math.sqrt(outline * STRETCH) * pixel[0] * pixel[1], 2 * relative * area)
-    gap = _gap(candidate, mask, (left, top), test, pixel, conductor)
+    there = gap(mask, (left, top), test, pixel, added=candidate.added, conductor=conductor)
     return Size(
         length=_length(length, edge, calibration),
         width=_length(width, edge, calibration),
         area=_quantity(area, area_u, "mm2" if calibration else "px2"),
-        gap=None if gap is None else _length(gap, edge, calibration),
+        gap=None if there.left is None else _length(there.left, edge, calibration),
+        gap_over=None if there.over is None else _length(there.over, edge, calibration),
     )
 
 
@@ -117,48 +116,6 @@ def _rectangle(cover: NDArray[np.float32], pixel: tuple[float, float]) -> tuple[
     (width, _), (length, step) = sorted((side + one / _FINE, one) for side, one in zip(sides, steps, strict=True))
     empty = 1.0 - float(cover.sum()) * pixel[0] * pixel[1] / (length * width)
     return length + TIPS * step * min(1.0, length / width - 1.0) * min(1.0, max(0.0, empty) / _ELLIPSE), width
-
-
-def _gap(
-    candidate: Candidate,
-    mask: NDArray[np.uint8],
-    at: tuple[int, int],
-    test: Gray,
-    pixel: tuple[float, float],
-    conductor: Conductor,
-) -> float | None:
-    """What is left at the defect: clearance to the next conductor, or width of conductor to its other side.
-
-    A defect that touches two separate pieces leaves nothing (a short, an open). None where only one piece, or none,
-    lies within reach.
-    """
-    left, top = max(0, at[0] - REACH), max(0, at[1] - REACH)
-    window = test[top : at[1] + mask.shape[0] + REACH, left : at[0] + mask.shape[1] + REACH]
-    defect = np.zeros(window.shape, np.uint8)
-    defect[at[1] - top :, at[0] - left :][: mask.shape[0], : mask.shape[1]] = mask
-    level = (int(test.min()) + int(test.max())) / 2
-    dark = window < level
-    # More conductor narrows the gap to other conductors; less conductor narrows what is left to the other gaps.
-    pieces = (dark if (conductor == "dark") == candidate.added else ~dark).astype(np.uint8)
-    around = cv2.dilate(defect, np.ones((5, 5), np.uint8))
-    pieces[around > 0] = 0
-    opened = cv2.morphologyEx(pieces, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    count, labels = cv2.connectedComponents(opened, connectivity=4)
-    touched = set(np.unique(labels[cv2.dilate(around, np.ones((5, 5), np.uint8)) > 0]).tolist()) - {0}
-    if len(touched) > 1:
-        return 0.0
-    if count - 1 == len(touched):
-        return None
-    other = np.ones(count, np.bool_)
-    other[[0, *touched]] = False
-    others = other[labels]
-    scale = pixel[1] / pixel[0]
-    size = window.shape[1], max(1, round(window.shape[0] * scale))
-    free, place = (
-        cv2.resize(each, size, interpolation=cv2.INTER_NEAREST) for each in ((~others).astype(np.uint8), defect)
-    )
-    distance = cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return max(0.0, float(distance[place > 0].min()) - 1.0) * pixel[0]
 
 
 def _length(value: float, edge: float, calibration: Calibration | None) -> Quantity:
