@@ -18,7 +18,8 @@ class Vertical:
     ``app`` and ``cli`` are ``"module:attribute"``: a ``create_app(settings) -> flask.Flask`` and a ``click.Group``.
     ``requires`` are the import names of the packages that the extra of the same name brings. ``settings`` names the
     ``settings.Section`` subclass of the service's own section, if any; ``preload`` the modules that a worker imports
-    once, before it starts a process for each file.
+    once, before it starts a process for each file. ``long_runs`` are the functions of jobs (``"module:function"``) that
+    take hours by their nature, such as training: the sandbox's limits, which are for strangers' files, are not theirs.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Vertical:
     requires: tuple[str, ...] = ()
     settings: str = ""
     preload: tuple[str, ...] = ()
+    long_runs: tuple[str, ...] = ()
 
     def load(self, reference: str) -> Any:
         """The attribute that ``"module:attribute"`` names.

@@ -21,11 +21,15 @@ class WorkInput(Frozen):
 
 
 class Work(Frozen):
-    """All that a job works on. ``secrets`` (a file's password) change nothing in the result, and are kept nowhere."""
+    """All that a job works on. ``secrets`` (a file's password) change nothing in the result, and are kept nowhere.
+
+    ``data_dir`` is the data folder, in which a service may keep what belongs to no job; None: it has none.
+    """
 
     inputs: tuple[WorkInput, ...]
     options: dict[str, Any] = Field(default_factory=dict)
     secrets: dict[str, Any] = Field(default_factory=dict, repr=False)
+    data_dir: Path | None = None
 
 
 class Run(Protocol):

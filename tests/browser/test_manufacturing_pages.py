@@ -77,6 +77,18 @@ def test_pointing_at_a_sentence_lights_its_box_and_its_row(url, line, open_page,
     expect(page.locator("[data-row='2']")).to_have_class(re.compile("shown"))
 
 
+def test_past_defects_like_a_chosen_one_are_shown_without_javascript(url, line, open_page, shoot):
+    page = open_page(java_script_enabled=False)
+    page.goto(f"{url}/boards/{line['board_1']}")
+    page.locator("[data-row='5']").get_by_role("link", name="Similar ones").click()
+    expect(page.locator("#similar li")).to_have_count(5)
+    expect(page.locator("#similar li").first).to_contain_text("not reviewed")
+    assert as_wide_as_the_screen(page)
+    shoot(page, "manufacturing-similar-en", full_page=False)
+    page.locator("#similar li a").first.click()
+    expect(page).to_have_url(re.compile(r"#box-\d+$"))
+
+
 def test_without_javascript_the_template_blinks_and_a_number_opens_its_box(url, line, open_page):
     page = open_page(java_script_enabled=False)
     page.goto(f"{url}/boards/{line['board_1']}")
@@ -114,6 +126,63 @@ def test_a_defect_is_confirmed_in_the_queue(url, line, open_page, shoot):
     expect(page.locator("[data-left]")).to_contain_text("已标注 1")
 
 
+def test_a_missed_defect_is_drawn_on_the_picture(app, url, line, open_page, shoot):
+    page = open_page()
+    page.goto(f"{url}/boards/{line['board_6_displaced']}")
+    page.get_by_role("button", name="Draw a missed defect").first.click()
+    expect(page.get_by_text("Drag a box around it")).to_be_visible()
+    at = page.locator("#board-svg").bounding_box()
+    scale = at["width"] / 640
+    page.mouse.move(at["x"] + 60 * scale, at["y"] + 50 * scale)
+    page.mouse.down()
+    page.mouse.move(at["x"] + 20 * scale, at["y"] + 20 * scale, steps=3)
+    shoot(page, "manufacturing-drawing-en", full_page=False)
+    page.mouse.up()
+    drawn = [float(each) for each in page.locator("input[name=box]").input_value().split()]
+    assert drawn == pytest.approx([20, 20, 60, 50], abs=2)
+    expect(page.locator("#missed select")).to_be_focused()
+    page.locator("#missed select").select_option("spur")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.locator("#section-labels")).to_contain_text("added: spur")
+    labels = app.test_client().get(f"/boards/{line['board_6_displaced']}/labels").json["labels"]
+    assert labels[-1]["bbox"] == drawn
+
+
+def test_without_javascript_a_box_is_typed_and_a_board_called_clean(url, line, open_page):
+    page = open_page(java_script_enabled=False)
+    page.goto(f"{url}/boards/{line['board_5_clean']}")
+    page.locator("#missed summary").click()
+    expect(page.locator("[data-draw]").first).to_be_hidden()
+    page.locator("input[name=box]").fill("120, 80 160 110")
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.get_by_role("button", name="Clean: nothing here").click()
+    expect(page.locator("#section-labels")).to_contain_text("clean: nothing here")
+    expect(page.get_by_role("button", name="Clean: nothing here")).to_be_disabled()
+
+
+def test_the_queue_is_answered_by_key(url, line, open_page):
+    page = open_page()
+    page.goto(f"{url}/review")
+    first = page.locator(".question").first
+    expect(first.get_by_role("button", name="Is a defect")).to_be_focused()
+    expect(page.get_by_text("Keys: Y is a defect")).to_be_visible()
+    for key, place in (("y", 0), ("n", 1), ("4", 0)):
+        asked = page.locator(".question").nth(place).get_attribute("id")
+        for _ in range(place):
+            page.keyboard.press("j")
+        page.keyboard.press(key)
+        expect(page.locator(f"[id='{asked}']")).to_have_count(0)
+        expect(page.locator(".question").first.get_by_role("button", name="Is a defect")).to_be_focused()
+
+
+def test_the_models_page_says_what_inspects(url, line, open_page, shoot):
+    page = open_page()
+    page.goto(f"{url}/models")
+    expect(page.locator(".model[data-state='in use']").first).to_contain_text("ships with Evident")
+    page.get_by_text("Retrain on the label set").first.click()
+    shoot(page, "manufacturing-models-en")
+
+
 def test_a_specification_is_tried_on_past_boards_and_kept(url, line, open_page, shoot):
     page = open_page(expect_errors=True)
     page.goto(f"{url}/specification")
@@ -140,6 +209,7 @@ def test_no_page_is_wider_than_the_screen(url, line, open_page, shoot, width):
         "board": f"/boards/{line['board_2']}",
         "review": "/review",
         "specification": "/specification",
+        "models": "/models",
         "docs": "/docs",
     }
     for name, path in paths.items():

@@ -13,6 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from pydantic import BaseModel, ConfigDict
 
+from evident_core.errors import NotFound
 from evident_core.services import Vertical
 from evident_core.settings import Settings, load
 from evident_core.web import job_routes as job_routes_module
@@ -129,8 +130,43 @@ def test_upload_follow_fetch_delete(app, client):
     assert frame.store.inputs(caller) == []
     assert not list((frame.store.folder / "inputs" / hashlib.sha256(caller.encode()).hexdigest()[:32]).rglob("*/*"))
     actions = [line.action for line in frame.audit.lines() if line.actor == caller]
-    assert actions == ["job.submit", "job.submit", "input.delete", "input.delete"]
+    assert actions == ["job.submit", "job.submit", "job.delete", "input.delete", "input.delete"]
     assert frame.audit.verify().intact
+
+
+@pytest.mark.usefixtures("_worker")
+def test_a_file_that_another_job_reads_is_kept_until_that_goes_too(app, client):
+    first, second = (_upload(client, own, b"shared") for own in (b"one", b"two"))
+    other = _upload(client, b"one", b"shared", options='{"slow": 0.01}')
+    addresses = [each.headers["Location"] for each in (first, second, other)]
+    for address in addresses:
+        assert _events(client, address)[-1]["data"]["state"] == "done"
+    frame, caller = _frame(app), _caller(app)
+    names = {hashlib.sha256(content).hexdigest() for content in (b"one", b"two", b"shared")}
+    left = [names, names - {hashlib.sha256(b"one").hexdigest()}, set()]
+    for address, gone, kept in zip(addresses[::2] + addresses[1:2], (0, 1, 2), left, strict=True):
+        before = len(frame.audit.lines())
+        result_id = client.get(address).json["result_id"]
+        assert client.delete(address).status_code == 204
+        assert client.get(address).status_code == 404
+        with pytest.raises(NotFound):
+            frame.store.result(result_id, caller)
+        assert [line.action for line in frame.audit.lines()[before:]] == ["job.delete", *["input.delete"] * gone]
+        rows = frame.store.inputs(caller)
+        assert {row.sha256 for row in rows} == kept
+        assert all(frame.store.input_path(row).is_file() for row in rows)
+    assert client.get("/jobs").json == {"jobs": []}
+
+
+@pytest.mark.usefixtures("_worker")
+def test_attempts_at_the_same_work_are_deleted_with_it(app, client):
+    cancelled = _upload(client, b"abc", options='{"slow": 599}').headers["Location"]
+    client.post(f"{cancelled}/cancel")
+    again = _upload(client, b"abc", options='{"slow": 599}').headers["Location"]
+    assert again != cancelled
+    assert client.delete(again).status_code == 204
+    assert client.get(cancelled).status_code == 404
+    assert _frame(app).store.inputs(_caller(app)) == []
 
 
 @pytest.mark.usefixtures("_worker")

@@ -1,8 +1,10 @@
 """The agent as a whole: a folder or a server of images in, each part at the MES once, whatever goes wrong between."""
 
 import hashlib
+import itertools
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,21 +12,25 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from evident_core.errors import Conflict, InvalidInput
+from evident_core.errors import Conflict, InvalidInput, ResourceExceeded
 from evident_core.evidence import InputRef, Report
 from evident_manufacturing.agent.agent import Agent, AgentSettings
-from evident_manufacturing.agent.sources import FolderSource, HttpSource, Source, unnamed
+from evident_manufacturing.agent.http_source import HttpSource
+from evident_manufacturing.agent.sources import FolderSource, Source, unnamed
 from evident_manufacturing.delivery.courier import Backoff, Stopped
+from evident_manufacturing.delivery.outages import free_port
 from evident_manufacturing.delivery.outbox import Outbox, Queued, Receipt
 from evident_manufacturing.delivery.rest import RestSettings, RestSink
 from evident_manufacturing.delivery.simulator import Faults, Simulator
+from evident_manufacturing.delivery.specimen import specimen
 from evident_manufacturing.inspection.schema import Decision, Inspection, Part, Verdict
-from line_broker import free_port
 
 SETTINGS = AgentSettings(station="aoi-1", pause=0.01, retry=0.02)
 QUICK = Backoff(first=0.02, longest=0.1)
@@ -61,6 +67,12 @@ def until(done: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
+def stays(value: Callable[[], object], seconds: float = 0.3) -> bool:
+    before = value()
+    time.sleep(seconds)
+    return value() == before
+
+
 @pytest.fixture
 def mes() -> Iterator[Simulator]:
     with Simulator() as running:
@@ -72,6 +84,11 @@ def folder(tmp_path: Path) -> Path:
     images = tmp_path / "images"
     images.mkdir()
     return images
+
+
+def drop(folder: Path, numbers: range) -> None:
+    for number in numbers:
+        (folder / f"b{number:03d}.png").write_bytes(f"board {number}".encode())
 
 
 class Running:
@@ -148,8 +165,7 @@ def test_a_part_id_that_comes_twice_is_counted_once_and_another_board_under_it_i
 
 
 def test_a_full_disk_stops_nothing_for_good(tmp_path: Path, folder: Path, mes: Simulator) -> None:
-    for number in range(150):
-        (folder / f"b{number:03d}.png").write_bytes(f"board {number}".encode())
+    drop(folder, range(150))
     with Outbox(tmp_path / "outbox.sqlite3", owner="a", max_pages=30) as outbox:
         agent = Agent(SETTINGS, FolderSource(folder), inspect, outbox)
         with Running(agent):
@@ -161,6 +177,122 @@ def test_a_full_disk_stops_nothing_for_good(tmp_path: Path, folder: Path, mes: S
         with Running(make(FolderSource(folder), outbox, mes)):
             until(lambda: mes.count.booked == 150)
     assert (mes.count.doubled, len(list(folder.glob("*.png")))) == (0, 0)
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own in memory, which is full soon."""
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small disk is not allowed here; the limit on a file's size is tested in its place")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def put_without_end(outbox: Outbox, at_once: int) -> None:
+    for first in itertools.count(outbox.last_sequence, at_once):
+        outbox.put([specimen(number) for number in range(first, first + at_once)])
+
+
+def fill(disk: Path) -> Path:
+    """A file of somebody else that takes what is left."""
+    ballast = disk / "log of another program"
+    with ballast.open("wb") as file:
+        if free := os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize:
+            os.posix_fallocate(file.fileno(), 0, free)
+    return ballast
+
+
+def test_a_disk_that_others_fill_lets_no_image_go_says_so_and_goes_on(
+    tmp_path: Path, folder: Path, mes: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    drop(folder, range(20))
+    mes.fail(Faults(times=10**6, status=503))
+    with small_disk(tmp_path / "disk", "2m") as disk, Outbox(disk / "outbox.sqlite3", owner="a") as outbox:
+        agent = make(FolderSource(folder), outbox, mes)
+        gauge = partial(agent.metrics.registry.get_sample_value, "evident_alarm", {"code": "outbox_full"})
+        with Running(agent):
+            until(lambda: outbox.waiting == 20)
+            ballast = fill(disk)
+            before = -1
+            while before != (before := outbox.last_sequence):  # what room it still has within itself
+                with pytest.raises(ResourceExceeded):
+                    put_without_end(outbox, 1)
+            drop(folder, range(20, 150))
+            until(lambda: "outbox_full" in agent.alarms.raised)
+            until(partial(stays, lambda: outbox.last_sequence))
+            told = [queued.part_id for queued in outbox.next_batch(5000, max_bytes=1 << 30)]
+            kept = {part_id for part_id in told if len(part_id) == len("b000")}
+            assert {path.stem for path in (folder / "done").iterdir()} == kept
+            assert {path.stem for path in folder.glob("*.png")} == {f"b{n:03d}" for n in range(150)} - kept != set()
+            assert (gauge(), mes.count.received, mes.ledger.alarms) == (1, 0, [])
+            assert "Alarm outbox_full: The outbox" in caplog.text
+            ballast.unlink()
+            mes.fail(Faults())
+            until(lambda: not list(folder.glob("*.png")) and len(mes.ledger.alarms) == 2 and not outbox.waiting)
+        assert (gauge(), agent.alarms.raised) == (0, {})
+    assert mes.ledger.alarms == [("outbox_full", "raised"), ("outbox_full", "cleared")]
+    assert {f"b{n:03d}" for n in range(150)} <= mes.ledger.parts()
+    assert mes.count.doubled == 0
+
+
+def test_an_outbox_that_filled_the_disk_itself_gets_empty_and_goes_on_without_help(
+    tmp_path: Path, folder: Path, mes: Simulator
+) -> None:
+    with small_disk(tmp_path / "disk", "3m") as disk:
+        with Outbox(disk / "outbox.sqlite3", owner="a") as outbox:
+            with pytest.raises(ResourceExceeded, match="cannot grow"):
+                put_without_end(outbox, 100)
+            waiting = outbox.waiting
+            fill(disk)
+        drop(folder, range(3))
+        # As after a night without its MES, and a restart.
+        with Outbox(disk / "outbox.sqlite3", owner="a") as outbox:
+            assert outbox.waiting == waiting > 500
+            with Running(make(FolderSource(folder), outbox, mes)):
+                until(lambda: mes.count.booked == waiting + 3 and not list(folder.glob("*.png")))
+    assert mes.count.doubled == 0
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_manufacturing_agent import QUICK, SETTINGS, inspect
+from evident_manufacturing.agent.agent import Agent
+from evident_manufacturing.agent.sources import FolderSource
+from evident_manufacturing.delivery.outbox import Outbox
+from evident_manufacturing.delivery.rest import RestSettings, RestSink
+with Outbox(Path(sys.argv[2]) / "outbox.sqlite3", owner="child") as outbox:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+    source, sink = FolderSource(Path(sys.argv[3])), RestSink(RestSettings(sys.argv[4]))
+    Agent(SETTINGS, source, inspect, outbox, sink, backoff=QUICK).run()
+"""
+
+
+def test_a_file_that_may_not_grow_is_a_full_disk(tmp_path: Path, folder: Path, mes: Simulator) -> None:
+    drop(folder, range(150))
+    mes.fail(Faults(times=10**6, status=503))
+    arguments = [str(Path(__file__).parent), str(tmp_path), str(folder), mes.url]
+    with subprocess.Popen([sys.executable, "-c", LIMITED, *arguments], stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        for line in child.stderr:
+            if "Alarm outbox_full" in line:
+                break
+        done = len(list((folder / "done").iterdir()))
+        assert len(list(folder.glob("*.png"))) == 150 - done > 0
+        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, unlimited)
+        mes.fail(Faults())
+        until(lambda: mes.count.booked == 150 and len(mes.ledger.alarms) == 2 and not list(folder.glob("*.png")))
+        child.kill()
+    assert mes.ledger.alarms == [("outbox_full", "raised"), ("outbox_full", "cleared")]
+    assert mes.count.doubled == 0
 
 
 CHILD = """
@@ -212,7 +344,7 @@ class Rival:
     def send(self, batch: list[Queued]) -> Receipt:
         raise Stopped("two agents have one id")
 
-    def idle(self) -> str:
+    def idle(self, station_problem: str = "") -> str:
         raise Stopped("two agents have one id")
 
     def close(self) -> None:

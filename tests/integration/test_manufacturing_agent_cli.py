@@ -29,13 +29,13 @@ from evident_manufacturing.agent.agent import Agent  # noqa: E402
 from evident_manufacturing.agent.assemble import open_agent  # noqa: E402
 from evident_manufacturing.agent.installed import InstalledModels, bundle, open_installed  # noqa: E402
 from evident_manufacturing.cli import manufacturing  # noqa: E402
+from evident_manufacturing.delivery.outages import free_port  # noqa: E402
 from evident_manufacturing.delivery.simulator import Faults, Simulator  # noqa: E402
 from evident_manufacturing.inspection.ingest import read  # noqa: E402
 from evident_manufacturing.inspection.perceive.detector import FOLDER, Detector, read_manifest  # noqa: E402
 from evident_manufacturing.inspection.pipeline import Station  # noqa: E402
 from evident_manufacturing.inspection.schema import Inspection, Part  # noqa: E402
 from evident_manufacturing.settings import AgentSection, ManufacturingSettings  # noqa: E402
-from line_broker import free_port  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "sample_data" / "manufacturing"

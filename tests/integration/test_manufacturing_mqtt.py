@@ -4,24 +4,25 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from evident_core.errors import EvidentError, InvalidInput
-from evident_manufacturing.delivery.broker import Connection, Message, MqttSettings
+from evident_manufacturing.delivery.broker import Connection
 from evident_manufacturing.delivery.courier import Backoff, Courier, Stopped
-from evident_manufacturing.delivery.endurance import STATION, specimen
+from evident_manufacturing.delivery.endurance import endure
+from evident_manufacturing.delivery.events import alarm_of
+from evident_manufacturing.delivery.listeners import MqttListener
+from evident_manufacturing.delivery.messages import Message, MqttSettings
 from evident_manufacturing.delivery.mqtt import MqttSink, PlainSettings
+from evident_manufacturing.delivery.outages import MOSQUITTO, Broker, Wire, free_port
 from evident_manufacturing.delivery.outbox import Outbox
 from evident_manufacturing.delivery.simulator import Ledger
-from line_broker import MOSQUITTO, Broker, Wire, free_port
+from evident_manufacturing.delivery.specimen import STATION, specimen
+from evident_manufacturing.delivery.trial import Over
+from line_certificates import certify
 
 pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="Mosquitto is not installed: apt-get install mosquitto")
 
@@ -301,39 +302,37 @@ def test_a_station_that_would_change_the_topic_is_refused(station: str) -> None:
         MqttSink(settings(1), PlainSettings(station, "i"))
 
 
+@pytest.mark.parametrize("over", ["mqtt", "sparkplug"])
+def test_kills_of_the_sender_and_the_broker_and_cuts_of_the_link_lose_and_double_nothing(
+    tmp_path: Path, over: Over
+) -> None:
+    outcome = endure(tmp_path, over=over, events=100, kills=2, seed=5, seconds=60)
+    assert (outcome.kills, outcome.cuts + outcome.restarts) == (2, 2)
+    assert (outcome.lost, outcome.doubled, outcome.out_of_order) == (0, 0, 0)
+
+
+def test_an_alarm_has_a_topic_of_its_own_and_waits_for_no_mes(broker: Broker, outbox: Outbox) -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    alarm = alarm_of("half_scan", station=STATION, number=0, raised=True, message="half", at=at)
+    outbox.put([alarm, specimen(0)])
+    sending = sink(broker.port, outbox, confirm="mes")
+    courier = Courier(outbox, sending, backoff=QUICK)
+    courier.step()  # nobody listens: the part waits for its MES, and the alarm lies at the broker
+    assert "no MES is subscribed" in courier.problem
+    assert outbox.waiting == 1
+    with MqttListener(settings(broker.port, "mes"), STATION, confirm=True) as mes:
+        assert courier.drain(20)
+        until(lambda: mes.ledger.alarms)
+        assert mes.ledger.alarms == [("half_scan", "raised")]
+        assert (mes.ledger.count.booked, mes.ledger.count.doubled) == (1, 0)
+    sending.close()
+
+
 # --- TLS ------------------------------------------------------------------------------------------------------------
 
 
-def certify(folder: Path, *, days: int) -> list[str]:
-    """A CA and a server certificate of 127.0.0.1 that ends in so many days; Mosquitto's lines for them."""
-    now = datetime.now(UTC)
-
-    def make(
-        name: str, issuer: str, signer: ec.EllipticCurvePrivateKey | None, end: datetime
-    ) -> ec.EllipticCurvePrivateKey:
-        key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)]) for each in (name, issuer)]
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(names[0])
-            .issuer_name(names[1])
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=30))
-            .not_valid_after(end)
-            .add_extension(x509.BasicConstraints(ca=signer is None, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        )
-        certificate = builder.sign(signer or key, hashes.SHA256())
-        (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        (folder / f"{name}.key").write_bytes(private)
-        return key
-
-    ca = make("ca", "ca", None, now + timedelta(days=30))
-    make("server", "ca", ca, now + timedelta(days=days))
+def mosquitto_lines(folder: Path, *, days: int) -> list[str]:
+    certify(folder, days=days)
     return [f"cafile {folder}/ca.pem", f"certfile {folder}/server.pem", f"keyfile {folder}/server.key"]
 
 
@@ -344,7 +343,7 @@ def tls(port: int, ca: str) -> MqttSettings:
 @LEFT_OPEN
 def test_tls_delivers_where_the_issuer_is_trusted(tmp_path: Path, outbox: Outbox) -> None:
     port = free_port()
-    secured = [f"listener {port} 127.0.0.1", *certify(tmp_path, days=10)]
+    secured = [f"listener {port} 127.0.0.1", *mosquitto_lines(tmp_path, days=10)]
     with Broker(tmp_path, extra=secured) as broker:
         mes = Mes(broker.port)
         outbox.put([specimen(0)])
@@ -360,7 +359,7 @@ def test_tls_delivers_where_the_issuer_is_trusted(tmp_path: Path, outbox: Outbox
 @LEFT_OPEN
 def test_an_expired_certificate_is_said_and_events_wait(tmp_path: Path, outbox: Outbox) -> None:
     port = free_port()
-    secured = [f"listener {port} 127.0.0.1", *certify(tmp_path, days=-1)]
+    secured = [f"listener {port} 127.0.0.1", *mosquitto_lines(tmp_path, days=-1)]
     with Broker(tmp_path, extra=secured):
         outbox.put([specimen(0)])
         sending = MqttSink(tls(port, f"{tmp_path}/ca.pem"), PlainSettings(STATION, outbox.installation))

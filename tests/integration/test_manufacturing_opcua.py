@@ -5,19 +5,30 @@ import json
 import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asyncua import Client
+from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
+from asyncua.ua import MessageSecurityMode
+from asyncua.ua.uaerrors import UaError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 from evident_core.errors import InvalidInput
 from evident_manufacturing.delivery.courier import Backoff, Courier
-from evident_manufacturing.delivery.endurance import specimen
+from evident_manufacturing.delivery.events import alarm_of
 from evident_manufacturing.delivery.opcua import NAMESPACE, OpcUaSettings, OpcUaSink
+from evident_manufacturing.delivery.outages import free_port
 from evident_manufacturing.delivery.outbox import Outbox
-from line_broker import free_port
+from evident_manufacturing.delivery.specimen import specimen
+
+DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -48,7 +59,7 @@ def in_a_loop_of_its_own(work: Coroutine[Any, Any, None]) -> None:
         pool.submit(asyncio.run, work).result()
 
 
-def test_a_client_reads_results_and_hears_of_them(outbox: Outbox) -> None:
+def test_a_client_reads_results_and_hears_of_them_and_of_alarms(outbox: Outbox) -> None:
     settings = OpcUaSettings("aoi-1", port=free_port())
     sink = OpcUaSink(settings)
     assert sink.idle() == ""
@@ -88,9 +99,108 @@ def test_a_client_reads_results_and_hears_of_them(outbox: Outbox) -> None:
             unknown, error = await methods.call_method(f"{space}:GetResultById", "no such id")
             assert (unknown.resultState, error) == (0, -1)
 
+            alarms = Hearing()
+            kind = await connected.nodes.base_event_type.get_child([f"{space}:StationAlarmEventType"])
+            subscription = await connected.create_subscription(20, alarms)
+            await subscription.subscribe_events(station, kind)
+            outbox.put(
+                [alarm_of("half_scan", station="aoi-1", number=0, raised=True, message="half", at=DAY, part_id="P")]
+            )
+            assert await asyncio.to_thread(Courier(outbox, sink).drain, 60)
+            for _ in range(1500):
+                if alarms.events:
+                    break
+                await asyncio.sleep(0.02)
+            (alarm,) = alarms.events
+            assert (alarm.Code, alarm.State, alarm.PartId, alarm.Message.Text) == ("half_scan", "raised", "P", "half")
+            assert alarm.Severity == 700
+
     try:
         in_a_loop_of_its_own(client())
     finally:
+        sink.close()
+
+
+def certify(folder: Path, name: str, *, days: int = 10) -> tuple[str, str]:
+    """A certificate that signs itself, as OPC UA applications have them, and its key."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    named = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    alternatives = [x509.UniformResourceIdentifier(f"urn:test:{name}"), x509.IPAddress(IPv4Address("127.0.0.1"))]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(named)
+        .issuer_name(named)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=30))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / f"{name}.pem", folder / f"{name}-key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return str(files[0]), str(files[1])
+
+
+async def part_of_the_last_result(settings: OpcUaSettings, files: tuple[str, str] | None, name: str = "") -> str:
+    client = Client(settings.url, timeout=20)
+    client.application_uri = f"urn:test:{name}"
+    if files:
+        await client.set_security(
+            SecurityPolicyBasic256Sha256, *files, server_certificate=settings.certificate,
+            mode=MessageSecurityMode.SignAndEncrypt,
+        )  # fmt: skip
+    async with client:
+        await client.load_data_type_definitions()
+        _, methods, space = await management(client, "aoi-1")
+        last = await (await methods.get_child([f"{space}:Results", f"{space}:LastResult"])).read_value()
+        return str(last.partId)
+
+
+def test_an_encrypted_endpoint_lets_in_whom_it_trusts_and_nobody_else(outbox: Outbox, tmp_path: Path) -> None:
+    server, mes, stranger = (certify(tmp_path, name) for name in ("server", "mes", "stranger"))
+    expired = certify(tmp_path, "expired", days=-1)
+    own_key = Path(server[1]).rename(tmp_path / "server.key")  # PEM within, as many name it
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(Path(mes[0]).read_bytes() + Path(expired[0]).read_bytes())
+    settings = OpcUaSettings(
+        "aoi-1", port=free_port(), certificate=server[0], key=str(own_key), clients=str(trusted), seconds=20.0
+    )
+    sink = OpcUaSink(settings)
+    outbox.put([specimen(0)])
+
+    async def clients() -> None:
+        assert await part_of_the_last_result(settings, mes, "mes") == "board-000000"
+        for files, name in ((stranger, "stranger"), (expired, "expired"), (mes, "another"), (None, "mes")):
+            with pytest.raises((UaError, ConnectionError, TimeoutError)):
+                await part_of_the_last_result(settings, files, name)
+
+    try:
+        assert Courier(outbox, sink).drain(60)
+        in_a_loop_of_its_own(clients())
+    finally:
+        sink.close()
+
+
+def test_a_certificate_of_the_server_that_is_missing_or_none_is_said_and_events_wait(
+    outbox: Outbox, tmp_path: Path
+) -> None:
+    server = certify(tmp_path, "server")
+    (tmp_path / "none.pem").write_text("this is no certificate")
+    outbox.put([specimen(0)])
+    for certificate, said in (
+        (str(tmp_path / "gone.pem"), "is not there"),
+        (str(tmp_path / "none.pem"), "none.pem is"),
+    ):
+        sink = OpcUaSink(OpcUaSettings("aoi-1", port=free_port(), certificate=certificate, key=server[1]))
+        courier = Courier(outbox, sink)
+        courier.step()
+        assert said in courier.problem
+        assert outbox.waiting == 1
         sink.close()
 
 
@@ -125,9 +235,9 @@ def test_results_wait_until_a_client_acknowledges_them(outbox: Outbox) -> None:
     assert outbox.waiting == 0
 
 
-def test_nothing_is_delivered_where_no_client_acknowledges(outbox: Outbox) -> None:
+def test_nothing_but_an_alarm_is_delivered_where_no_client_acknowledges(outbox: Outbox) -> None:
     sink = OpcUaSink(OpcUaSettings("aoi-1", port=free_port(), confirm="client", seconds=1.0))
-    outbox.put([specimen(0)])
+    outbox.put([specimen(0), alarm_of("half_scan", station="aoi-1", number=0, raised=True, message="half", at=DAY)])
     courier = Courier(outbox, sink)
     courier.step()
     assert (courier.problem, outbox.waiting) == ("no client acknowledged 1 results", 1)

@@ -116,7 +116,12 @@ def test_a_report_can_be_written_later_and_is_the_same(models):
     data = (SAMPLES / "board_1_test.png").read_bytes()
     at_once, later = (line.inspect(data, Part(part_id="p"), name="a.png", report=now) for now in (True, False))
     assert later.report is None
-    assert written(later, line.specification).report == at_once.report
+    pictures = (read(SAMPLES / "board_1_test.png"), line.template)
+    assert written(later, line.specification, pictures).report == at_once.report
+    plain = written(later, line.specification)
+    assert {claim.predicate for claim in at_once.claims} - {claim.predicate for claim in plain.claims} == {
+        "defect_described"
+    }
     with pytest.raises(InvalidInput, match="was not written"):
         export(later, "html")
 

@@ -1,5 +1,6 @@
 """Events over HTTP to a MES that counts: failures, cut connections, kills, and what counts as delivered."""
 
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,11 +8,13 @@ import pytest
 
 from evident_core.errors import InvalidInput
 from evident_manufacturing.delivery.courier import Backoff, Courier
-from evident_manufacturing.delivery.endurance import endure, specimen
+from evident_manufacturing.delivery.endurance import endure
 from evident_manufacturing.delivery.events import Event
 from evident_manufacturing.delivery.outbox import Outbox
 from evident_manufacturing.delivery.rest import RestSettings, RestSink
 from evident_manufacturing.delivery.simulator import Faults, Simulator
+from evident_manufacturing.delivery.specimen import specimen
+from line_certificates import certify
 
 QUICK = Backoff(first=0.02, longest=0.05, asked_longest=0.05)
 
@@ -104,6 +107,21 @@ def test_a_mes_that_is_down_is_waited_for(outbox: Outbox) -> None:
         courier.step()
         assert "ConnectError" in courier.problem
         assert (courier.failures, outbox.waiting) == (2, 1)
+
+
+def test_an_expired_certificate_is_said_and_events_wait(tmp_path: Path, outbox: Outbox) -> None:
+    outbox.put([specimen(0)])
+    for days, said in ((-1, "certificate has expired"), (10, "")):
+        certify(tmp_path, days=days)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+        with Simulator(context=context) as mes:
+            sink = RestSink(RestSettings(mes.url, ca=str(tmp_path / "ca.pem")))
+            courier = Courier(outbox, sink, backoff=QUICK)
+            courier.step()
+            assert said in courier.problem
+            assert (outbox.waiting, mes.count.booked) == ((1, 0) if said else (0, 1))
+            sink.close()
 
 
 def test_the_counting_mes_does_see_a_sender_that_makes_up_a_new_id_each_time(mes: Simulator) -> None:

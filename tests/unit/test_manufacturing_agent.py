@@ -1,6 +1,7 @@
 """The parts of the agent: sources, watchdog, metrics, and the models that are changed while the line runs."""
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -17,12 +18,14 @@ import pytest
 
 from evident_core.errors import InvalidInput, ModelNotReady, NotFound
 from evident_core.evidence import InputRef, Report
+from evident_manufacturing.agent.alarms import CODES
+from evident_manufacturing.agent.camera_source import CameraSource
 from evident_manufacturing.agent.metrics import BUCKETS, Metrics, quantile
-from evident_manufacturing.agent.models import Inspect, ModelStore
-from evident_manufacturing.agent.sources import CameraSource, FolderSource, Taken, Unusable
+from evident_manufacturing.agent.models import Inspect, ModelStore, check
+from evident_manufacturing.agent.sources import FolderSource, Taken, Unusable
 from evident_manufacturing.agent.watchdog import EXIT_CODE, Watchdog
 from evident_manufacturing.delivery.outbox import Outbox
-from evident_manufacturing.inspection.perceive.detector import Manifest, ModelFile, write_manifest
+from evident_manufacturing.inspection.perceive.detector import FOLDER, Manifest, ModelFile, name_beside, write_manifest
 from evident_manufacturing.inspection.schema import Decision, Inspection, Part, Verdict
 
 PART = Part(part_id="B-1")
@@ -135,6 +138,18 @@ def test_a_part_id_that_is_too_long_is_unusable(tmp_path: Path) -> None:
         source.next()
 
 
+def test_a_folder_that_goes_away_is_said_and_comes_back(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    source = FolderSource(images)
+    assert (source.next(), source.problem) == (None, "")
+    images.rename(tmp_path / "away")
+    assert source.next() is None
+    assert "cannot be read" in source.problem
+    (tmp_path / "away").rename(images)
+    assert (source.next(), source.problem) == (None, "")
+
+
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"no folder .*absent"):
         FolderSource(tmp_path / "absent")
@@ -204,13 +219,20 @@ def test_a_process_that_hangs_is_ended_and_says_where() -> None:
 
 
 def test_quantiles_come_from_the_histogram() -> None:
-    metrics = Metrics(lambda: 3, lambda: 1)
+    raised = {"half_scan": "why"}
+    metrics = Metrics(lambda: 3, lambda: 1, raised)
     assert math.isnan(metrics.quantile(0.5))
     for milliseconds in range(1, 1001):
         metrics.seconds.labels("inspect").observe(milliseconds / 1000)
     for q in (0.5, 0.9, 0.99):
         assert metrics.quantile(q) == pytest.approx(q, rel=0.05)
+        told = {"step": "inspect", "quantile": str(q)}
+        assert metrics.registry.get_sample_value("evident_step_quantile_seconds", told) == (
+            pytest.approx(metrics.quantile(q)) if q != 0.9 else None
+        )
     assert metrics.registry.get_sample_value("evident_outbox_waiting") == 3
+    alarms = {code: metrics.registry.get_sample_value("evident_alarm", {"code": code}) for code in CODES}
+    assert alarms == {code: float(code in raised) for code in CODES}
     metrics.use_model("7")
     metrics.use_model("8")
     assert metrics.registry.get_sample_value("evident_model_info", {"version": "7"}) is None
@@ -221,6 +243,10 @@ def test_a_quantile_beyond_the_last_bucket_is_its_lower_bound() -> None:
     assert quantile(0.99, {1.0: 1.0, math.inf: 10.0}) == 1.0
     assert quantile(0.0, {1.0: 0.0, 2.0: 4.0, math.inf: 4.0}) == 1.0
     assert list(BUCKETS) == sorted(set(BUCKETS))
+    assert BUCKETS[0] == 0.001
+    within = [edge for edge in BUCKETS if edge <= 6.1]
+    assert within[-1] > 5
+    assert max(upper / lower for lower, upper in itertools.pairwise(within)) < 1.27
 
 
 # --- models ---------------------------------------------------------------------------------------------------------
@@ -254,6 +280,41 @@ def load(folder: Path) -> Inspect:
 def self_test(inspect: Inspect) -> None:
     if inspect(b"known board", PART).verdict.decision is not Decision.ACCEPT:
         raise ValueError("the known board was not accepted")
+
+
+@pytest.mark.parametrize("kind", ["fused", "plain"])
+def test_what_ships_is_what_its_manifest_says_to_the_last_file(kind: str) -> None:
+    manifest = check(FOLDER / kind)
+    there = {path.name for path in (FOLDER / kind).iterdir()} - {"manifest.json"}
+    assert {file.name for file in manifest.files if file.passed} | set(manifest.beside) <= there
+    assert there <= {file.name for file in manifest.files} | set(manifest.beside)
+    assert set(manifest.beside) == ({"arbiter.json"} if kind == "fused" else set())
+
+
+def test_a_network_that_failed_its_gates_may_be_missing_and_must_not_be_another(tmp_path: Path) -> None:
+    source = make_model(tmp_path / "model", "1")
+    failed = ModelFile(name="failed.onnx", sha256="0" * 64, precision="int8", passed=False)
+    manifest = check(source)
+    write_manifest(source, manifest.model_copy(update={"files": (failed, *manifest.files)}))
+    assert check(source).files[0] == failed
+    (source / "failed.onnx").write_bytes(b"another")
+    with pytest.raises(InvalidInput, match=r"failed\.onnx is not the file"):
+        check(source)
+
+
+def test_what_lies_beside_the_networks_has_its_hash_too(tmp_path: Path) -> None:
+    source = make_model(tmp_path / "model", "1")
+    (source / "arbiter.json").write_text("{}")
+    with pytest.raises(InvalidInput, match="not in the manifest"):
+        check(source)
+    name_beside(source, "arbiter.json")
+    check(source)
+    (source / "arbiter.json").write_text("{ }")
+    with pytest.raises(InvalidInput, match="is not the file that its manifest names"):
+        check(source)
+    (source / "arbiter.json").unlink()
+    with pytest.raises(ModelNotReady, match="is missing"):
+        check(source)
 
 
 @pytest.fixture

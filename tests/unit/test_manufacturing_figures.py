@@ -8,8 +8,10 @@ from rich.console import Console
 from evident_core.errors import InvalidInput
 from evident_manufacturing.inspection.evaluate.boards import FIRST_SEED, encoded, generate, matches, seeds
 from evident_manufacturing.inspection.evaluate.clean import Clean, CleanBoards
+from evident_manufacturing.inspection.evaluate.ratios import Ratio, in_turns
 from evident_manufacturing.inspection.evaluate.sizes import SizeClass, Sizes, SmallReal, _class, _Measured
-from evident_manufacturing.inspection.evaluate.speed import Ratio, Speed, _agreement, in_turns
+from evident_manufacturing.inspection.evaluate.slicers import _agreement
+from evident_manufacturing.inspection.evaluate.speed import Speed
 from evident_manufacturing.inspection.ingest import ingest
 from evident_manufacturing.inspection.schema import Detection
 from evident_manufacturing.terminal import print_clean, print_sizes, print_speed

@@ -10,7 +10,7 @@ import pytest
 
 from evident_core.errors import InvalidInput
 from evident_manufacturing.inspection.perceive.align import align, lay, warp
-from evident_manufacturing.inspection.perceive.difference import difference, mask_of, rle_of, stack
+from evident_manufacturing.inspection.perceive.difference import difference, followed, mask_of, rle_of, stack
 from evident_manufacturing.inspection.perceive.measure import measure
 from evident_manufacturing.inspection.schema import Calibration, Candidate, Size
 
@@ -266,6 +266,22 @@ def test_pixels_that_are_not_square_give_the_true_size() -> None:
     assert float(size.length.value) == pytest.approx(1.2, abs=0.01)
     assert float(size.width.value) == pytest.approx(0.6, abs=0.01)
     assert float(size.area.value) == pytest.approx(0.72, abs=0.02)
+
+
+def test_a_defect_is_followed_along_the_edge_that_hid_its_end() -> None:
+    template = trace()  # dark from row 60 to 89
+    test = template.copy()
+    test[90:100, 60:70] = 0
+    test[90:92, 70:85] = 0  # two pixels: an edge may move so far
+    (seen,) = difference(test, template).candidates
+    assert seen.bbox[2] <= 72
+    whole = followed(seen, test, template)
+    assert whole.bbox == (60, 90, 85, 100)
+    assert whole.area == 130
+    shorter = template.copy()
+    shorter[90:100, 60:70] = 0
+    (alone,) = difference(shorter, template).candidates
+    assert followed(alone, shorter, template) == alone
 
 
 def test_what_is_left_of_a_conductor_is_its_gap() -> None:

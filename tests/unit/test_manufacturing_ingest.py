@@ -138,13 +138,21 @@ def test_sizes_are_limited_both_ways() -> None:
     assert ingest(encoded(scene()), name="a", limits=Limits(max_pixels=3_072)).width == 64
 
 
-def test_a_bomb_is_refused_by_its_header() -> None:
+@pytest.mark.parametrize(
+    ("width", "height", "refusal", "said"),
+    [
+        (100_000, 100_000, TooLarge, "100,000 x 100,000"),
+        (16_385, 16_384, TooLarge, "16,385 x 16,384 pixels; at most 268,435,456 are read"),
+        (16_384, 16_384, InvalidInput, "truncated"),  # of a size that is read, and only then looked into
+    ],
+)
+def test_a_bomb_is_refused_by_its_header(width: int, height: int, refusal: type[Exception], said: str) -> None:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000)))
-    with pytest.raises(TooLarge, match="100,000 x 100,000"):
+    with pytest.raises(refusal, match=said):
         ingest(bomb + chunk(b"IEND", b""), name="a")
 
 

@@ -6,12 +6,13 @@ from typing import Any, get_args
 import pytest
 from lxml import etree
 
+from evident_manufacturing.alarms import RECENT
 from evident_manufacturing.charts import control_chart
 from evident_manufacturing.desk import Options, Record, Remark
 from evident_manufacturing.inspection.assess import Specification, spc
 from evident_manufacturing.inspection.assess.camera import ImageStatistics
 from evident_manufacturing.inspection.schema import Decision, Part, Verdict
-from evident_manufacturing.line import RECENT, Board, line
+from evident_manufacturing.line import Board, line
 from evident_manufacturing.texts import text
 from evident_manufacturing.versions import judge, preview
 from manufacturing_specimen import defect, inspection, specification

@@ -185,7 +185,7 @@ class Always:
         self.taken += [each.event_id for each in batch]
         return Receipt({each.sequence for each in batch})
 
-    def idle(self) -> str:
+    def idle(self, station_problem: str = "") -> str:
         return ""
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evident_core.errors import InvalidInput
-from evident_manufacturing.delivery.sparkplug_payload import DataType, Metric, Payload, Value, decode, encode
+from evident_manufacturing.delivery.sparkplug_payload import DataType, Metric, Payload, Value, born, decode, encode
 
 RANGES = {
     DataType.INT8: (-(2**7), 2**7 - 1),
@@ -81,6 +81,23 @@ def test_a_message_reads_as_the_schema_says() -> None:
     assert read[4] == [(1, 2, b"score"), (4, 0, 9), (12, 5, struct.pack("<f", 0.5))]
     assert read[5] == [(1, 2, b"not yet"), (4, 0, 12), (7, 0, 1)]
     assert read[6] == [(1, 2, b"raw"), (4, 0, 17), (16, 2, b"\x00\xff")]
+
+
+def test_data_refers_to_its_birth_by_alias_alone_and_is_read_with_it() -> None:
+    metrics = Metric("board", DataType.STRING, "a", 1, alias=1), Metric("n", DataType.INT32, 5, 1, alias=300)
+    birth = Payload(1, metrics, 1)
+    written = [
+        read_message(value)
+        for field, _, value in read_message(encode(birth))
+        if field == 2 and isinstance(value, bytes)
+    ]
+    assert written[1] == [(1, 2, b"n"), (2, 0, 300), (3, 0, 1), (4, 0, 3), (10, 0, 5)]
+    data = Payload(2, (Metric("", DataType.INT32, -1, 2, alias=300),), 2)
+    ((_, _, raw), *_) = [each for each in read_message(encode(data)) if each[0] == 2]
+    assert isinstance(raw, bytes)
+    assert read_message(raw) == [(2, 0, 300), (3, 0, 2), (10, 0, 2**32 - 1)]
+    assert decode(encode(data), born(birth)).metrics == (Metric("n", DataType.INT32, -1, 2, alias=300),)
+    assert decode(encode(data)).metrics == ()  # of a birth that was not heard
 
 
 def values() -> st.SearchStrategy[tuple[DataType, Value]]:

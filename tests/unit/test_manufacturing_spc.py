@@ -1,9 +1,11 @@
 """Charts, run rules and alarms: against their definitions, and quiet where nothing happens."""
 
+import itertools
 import math
 import random
 from collections import Counter
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,10 +13,13 @@ from hypothesis import strategies as st
 
 from evident_core.errors import InvalidInput
 from evident_manufacturing.inspection.assess.camera import (
-    frame_distance,
+    EXCESS,
+    SceneChange,
     frozen_camera,
+    frozen_scene,
     half_scan,
     image_statistics,
+    scene_change,
 )
 from evident_manufacturing.inspection.assess.spc import (
     mean_drift,
@@ -183,17 +188,50 @@ def test_repeated_frames_are_a_frozen_camera() -> None:
     assert frozen_camera(["a", "b", "b", "b"])
     assert not frozen_camera(["b", "b", "a", "b"])
     assert not frozen_camera(["b", "b"])
-    noisy = [
-        board(0),
-        np.clip(board(0) + np.random.default_rng(5).integers(-2, 3, (240, 320)), 0, 255).astype(np.uint8),
-    ]
-    assert frame_distance(noisy[0], noisy[0]) == 0
-    assert frame_distance(noisy[0], noisy[1]) > 0.25
-    assert frame_distance(noisy[0], noisy[0][:-1]) == math.inf
-    assert frozen_camera(["a", "b", "c"], [5.0, 0.01, 0.02])
-    assert not frozen_camera(["a", "b", "c"], [0.01, 0.01, frame_distance(*noisy)])
     with pytest.raises(InvalidInput):
         frozen_camera(["a"], repeats=1)
+
+
+def seen(grey: np.ndarray, noise: float, seed: int, *, gain: float = 1.0) -> np.ndarray:
+    """A sensor's frame of a scene: read noise, shot noise that grows with the light, and a lamp."""
+    light = grey.astype(float) * 0.6 * gain + 30
+    spread = noise * np.sqrt(0.2 + light / 255)
+    return np.clip(np.rint(light + np.random.default_rng(seed).normal(0, 1, grey.shape) * spread), 0, 255).astype(
+        np.uint8
+    )
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5, 3.0, 8.0])
+@pytest.mark.parametrize("gain", [1.0, 0.9, 1.05])
+def test_one_scene_differs_by_nothing_but_noise(noise: float, gain: float) -> None:
+    change = scene_change(seen(board(), noise, 1), seen(board(), noise, 2, gain=gain))
+    assert change.none
+    assert change.excess < EXCESS / 2
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5, 3.0, 8.0])
+def test_a_part_that_moved_or_another_part_is_a_change(noise: float) -> None:
+    size = (320, 240)
+    before = seen(board(), noise, 1)
+    for distance in (0.25, 1.0, 4.0):
+        shift = np.array([[1, 0, distance], [0, 1, 0]], np.float32)
+        moved = cv2.warpAffine(board(), shift, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        assert not scene_change(before, seen(moved, noise, 2)).none
+    other = board()
+    other[100:112, 100:124] = 255 - other[100:112, 100:124]  # the same but for one defect
+    assert not scene_change(before, seen(other, noise, 2)).none
+    assert scene_change(before, before[:-1]).moved == math.inf
+
+
+def test_a_dark_camera_is_a_frozen_scene_and_one_change_breaks_it() -> None:
+    dark = [seen(np.zeros((64, 64), np.uint8), 2.0, seed) for seed in range(5)]
+    changes = [scene_change(*pair) for pair in itertools.pairwise(dark)]
+    assert frozen_scene(changes)
+    assert not frozen_scene(changes[1:])
+    assert not frozen_scene([*changes, SceneChange(moved=0.4, excess=1.0)])
+    assert not frozen_scene([*changes, SceneChange(moved=0.0, excess=50.0)])
+    with pytest.raises(InvalidInput):
+        frozen_scene(changes, repeats=1)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])

@@ -15,4 +15,5 @@ vertical = Vertical(
     settings="evident_manufacturing.settings:ManufacturingSettings",
     requires=("cv2", "numpy", "onnxruntime", "PIL", "yaml"),
     preload=("evident_manufacturing.desk",),
+    long_runs=("evident_manufacturing.retraining:retrain", "evident_manufacturing.retraining:compare"),
 )

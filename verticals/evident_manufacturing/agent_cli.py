@@ -17,6 +17,7 @@ from evident_manufacturing.agent.assemble import models_folder, open_agent
 from evident_manufacturing.agent.installed import KINDS, InstalledModels, Kind, kind_of, open_installed
 from evident_manufacturing.agent.models import Inspect
 from evident_manufacturing.inspection.perceive.detector import FOLDER, read_manifest
+from evident_manufacturing.inspection.perceive.runtime import NAMES
 from evident_manufacturing.inspection.pipeline import Station
 from evident_manufacturing.inspection.schema import Inspection, Part
 from evident_manufacturing.settings import ManufacturingSettings
@@ -37,6 +38,7 @@ _kind = click.option(
 @click.option("--product", help="Of parts whose image does not say.")
 @click.option("--camera", help="The camera's name.")
 @click.option("--precision", type=click.Choice(["int8", "fp32"]), help="By default int8 where it passed.")
+@click.option("--runtime", type=click.Choice(NAMES), help="What computes the network; by default onnxruntime.")
 @click.option("--outbox", help="SQLite file of events; by default in the data folder.")
 @click.option("--sink", help=f"Where events go: {_SINKS}.")
 @click.option("--metrics-port", type=click.IntRange(1, 65535), help="Serve /metrics there.")

@@ -20,14 +20,27 @@ from evident_core.web.job_rows import JobView
 from evident_core.web.openapi import operation
 from evident_core.web.problems import wants_page
 from evident_core.web.service import create_service
-from evident_manufacturing import desk, editor, pictures, review, samples, versions, vertical
+from evident_manufacturing import (
+    desk,
+    editor,
+    likeness,
+    model_pages,
+    pictures,
+    review,
+    samples,
+    sink,
+    versions,
+    vertical,
+)
+from evident_manufacturing.agent.installed import folder_in_use, stores_folder
+from evident_manufacturing.arrivals import station_alarms
 from evident_manufacturing.charts import control_chart
-from evident_manufacturing.desk import TASK, Options, open_desk
+from evident_manufacturing.desk import Options, open_desk, task
 from evident_manufacturing.inspection.assess.spc import Chart
 from evident_manufacturing.inspection.export import FORMATS, export
-from evident_manufacturing.inspection.perceive.detector import FOLDER, read_manifest
+from evident_manufacturing.inspection.perceive.detector import read_manifest
 from evident_manufacturing.inspection.schema import KINDS
-from evident_manufacturing.labels import labels_of, latest
+from evident_manufacturing.labels import labels_of, said
 from evident_manufacturing.line import SAMPLE, Line, Sample, line, window
 from evident_manufacturing.texts import FILE, both
 from evident_manufacturing.view import SIZES, View
@@ -44,14 +57,14 @@ def create_app(settings: Settings) -> Flask:
     return create_service(
         vertical,
         settings,
-        blueprints=(pages, review.pages, editor.pages, job_routes(TASK)),
+        blueprints=(pages, review.pages, editor.pages, likeness.pages, model_pages.pages, sink.pages, job_routes(task)),
         texts=(FILE,),
         checks={"model": _model},
     )
 
 
 def _model() -> None:
-    read_manifest(FOLDER / "fused")
+    read_manifest(folder_in_use(stores_folder(current_frame().store.folder), "fused"))
 
 
 class NewBoard(BaseModel):
@@ -101,7 +114,7 @@ def line_part() -> str:
 @operation("The line's figures", query=LineQuery, returns=Line, tag=TAG)
 def line_figures(query: LineQuery) -> Line:
     """Over the last 240 boards: throughput, yield, control charts, drift and alarms."""
-    return line(window(), query.sample)
+    return line(window(), query.sample, station_alarms())
 
 
 @pages.post("/boards")
@@ -156,6 +169,7 @@ class BoardQuery(BaseModel):
     """How the page is laid out."""
 
     mode: str = Field("both", pattern="^(both|en|zh)$", description="The report side by side, or in one language.")
+    defect: int = Field(0, ge=0, description="Show past defects that look like this one.")
 
 
 @pages.get("/boards/<job_id>")
@@ -168,6 +182,7 @@ def board(job_id: str, query: BoardQuery) -> str:
         return render_template("manufacturing/job.html", job=job, name=name)
     opened = open_desk(job_id)
     labels = labels_of(opened.result_id).labels
+    pictured, template = (len(job.input_ids) > number for number in (0, 1))
     return render_template(
         "manufacturing/board.html",
         desk=opened,
@@ -178,7 +193,11 @@ def board(job_id: str, query: BoardQuery) -> str:
         formats=list(FORMATS),
         kinds=KINDS,
         labels=labels,
-        latest=latest(labels),
+        asked=query.defect,
+        alike=likeness.chosen(opened, query.defect),
+        said=said(labels),
+        pictured=pictured,
+        template=template,
     )
 
 
@@ -202,8 +221,9 @@ def download(job_id: str, file_format: str) -> Response:
     """As `json` (everything), `csv` (a line for each defect) or `html` (one file, with the picture in it)."""
     opened = open_desk(job_id)
     frame = current_frame()
-    row = frame.store.input(current_jobs().get(job_id, frame.caller.id).input_ids[0], frame.caller.id)
-    image = frame.store.input_path(row).read_bytes() if file_format == "html" else None
+    image, sent = None, current_jobs().get(job_id, frame.caller.id).input_ids
+    if file_format == "html" and sent:
+        image = frame.store.input_path(frame.store.input(sent[0], frame.caller.id)).read_bytes()
     response = Response(export(opened.inspection, file_format, image), content_type=FORMATS[file_format].media_type)
     stem = Path(opened.inspection.part.part_id.replace("/", "_")).stem or "board"
     response.headers.set("Content-Disposition", "attachment", filename=f"{stem}.{file_format}")
@@ -238,7 +258,7 @@ def remove(job_id: str) -> Response:
 
 def _line_values(size: int) -> dict[str, Any]:
     boards = window()
-    figures = line(boards, size)
+    figures = line(boards, size, station_alarms())
     language = i18n.language()
     texts = current_frame().texts
 

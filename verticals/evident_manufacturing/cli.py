@@ -22,8 +22,11 @@ from evident_manufacturing.inspection.evaluate import evaluate as measure
 from evident_manufacturing.inspection.export import FORMATS, export
 from evident_manufacturing.inspection.ingest import read
 from evident_manufacturing.inspection.perceive.detector import FOLDER
+from evident_manufacturing.inspection.perceive.runtime import NAMES
 from evident_manufacturing.inspection.pipeline import Station, open_models
 from evident_manufacturing.inspection.schema import Decision, Inspection, Part, Quantity, Size
+from evident_manufacturing.similar_cli import similar
+from evident_manufacturing.training_cli import retrain
 
 _COLOURS = {Decision.ACCEPT: "green", Decision.REWORK: "yellow", Decision.REJECT: "red"}
 _IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
@@ -33,6 +36,7 @@ _template = click.option("--template", type=click.Path(path_type=Path), help="Im
 _specification = click.option("--spec", type=click.Path(path_type=Path), help="The product's specification, YAML.")
 _calibration = click.option("--calibration", type=click.Path(path_type=Path), help="Certificate of the camera, YAML.")
 _precision = click.option("--precision", type=click.Choice(["int8", "fp32"]), help="By default int8 where it passed.")
+_runtime = click.option("--runtime", type=click.Choice(NAMES), default="onnxruntime", show_default=True)
 
 
 @click.group()
@@ -46,6 +50,7 @@ def manufacturing() -> None:
 @_specification
 @_calibration
 @_precision
+@_runtime
 @click.option("--part", "part_id", help="The part's id; by default the file's name.")
 @click.option("--lot", default="", help="The lot it belongs to.")
 @click.option("-o", "--output", multiple=True, type=click.Path(path_type=Path), help=f"Write {', '.join(FORMATS)}.")
@@ -56,6 +61,7 @@ def inspect(
     spec: Path | None,
     calibration: Path | None,
     precision: str | None,
+    runtime: str,
     part_id: str | None,
     lot: str,
     output: tuple[Path, ...],
@@ -63,7 +69,7 @@ def inspect(
 ) -> None:
     """Inspect one IMAGE and print its defects and verdict."""
     formats = [format_of(path, FORMATS) for path in output]  # before the work, not after it
-    station = _station(template, spec, calibration, precision)
+    station = _station(template, spec, calibration, precision, runtime)
     data = _bytes(image)
     inspection = station.inspect(data, Part(part_id=part_id or image.stem, lot=lot), name=image.name)
     for path, name in zip(output, formats, strict=True):
@@ -80,6 +86,7 @@ def inspect(
 @_specification
 @_calibration
 @_precision
+@_runtime
 @click.option("--once", is_flag=True, help="End when all that is there is inspected, instead of waiting for more.")
 @click.option("--every", default=0.5, show_default=True, help="Seconds between two looks at the folder.")
 @_json
@@ -89,6 +96,7 @@ def watch(
     spec: Path | None,
     calibration: Path | None,
     precision: str | None,
+    runtime: str,
     once: bool,
     every: float,
     as_json: bool,
@@ -98,7 +106,7 @@ def watch(
 
     if not folder.is_dir():
         raise NotFound(f"There is no folder {folder}.", path=str(folder))
-    station = _station(template, spec, calibration, precision)
+    station = _station(template, spec, calibration, precision, runtime)
     console, seen = Console(), set[tuple[Path, int]]()
     sizes: dict[Path, int] = {}
     while True:
@@ -250,7 +258,7 @@ def export_model(weights: Path, folder: Path, data: Path, plain: bool, version: 
 @host_option
 @port_option
 def serve(host: str | None, port: int | None) -> None:
-    """Open the line's pages: dashboard, boards, review, specification."""
+    """Open the line's pages: dashboard, boards, review, specification, models."""
     from evident_manufacturing.app import create_app  # the web stack is loaded by who serves
 
     serve_app(load(None, **web_arguments(host, port)), create_app)
@@ -258,11 +266,15 @@ def serve(host: str | None, port: int | None) -> None:
 
 manufacturing.add_command(agent)
 manufacturing.add_command(models)
+manufacturing.add_command(retrain)
+manufacturing.add_command(similar)
 
 
-def _station(template: Path | None, spec: Path | None, calibration: Path | None, precision: str | None) -> Station:
+def _station(
+    template: Path | None, spec: Path | None, calibration: Path | None, precision: str | None, runtime: str
+) -> Station:
     return Station(
-        models=open_models(precision=precision),
+        models=open_models(precision=precision, runtime=runtime),
         template=read(template, allow_blank=True) if template else None,
         specification=Specification.load(_bytes(spec), spec.name) if spec else None,
         calibration=certificates.load(calibration) if calibration else None,

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -15,27 +17,23 @@ from evident_core.evidence import Frozen
 from evident_core.progress import OnProgress
 from evident_core.settings import MIB
 from evident_core.web.frame import current_frame
-from evident_core.web.job_routes import current_jobs
+from evident_core.web.job_routes import current_jobs, delete_upload
 from evident_core.web.job_rows import JobView
 from evident_core.web.jobs import Task
 from evident_core.web.tables import Input
-from evident_core.work import Work
+from evident_core.work import Work, WorkInput
+from evident_manufacturing.agent.installed import KINDS, folder_in_use, open_in_use, stores_folder
 from evident_manufacturing.inspection.assess import Specification
 from evident_manufacturing.inspection.assess.camera import Border, ImageStatistics, half_scan, image_statistics
 from evident_manufacturing.inspection.calibration import parse
 from evident_manufacturing.inspection.ingest import Board, ingest, quality
-from evident_manufacturing.inspection.perceive.detector import FOLDER, read_manifest
-from evident_manufacturing.inspection.pipeline import VERSION, Station, open_models
+from evident_manufacturing.inspection.perceive.aligner import pack
+from evident_manufacturing.inspection.perceive.detector import read_manifest
+from evident_manufacturing.inspection.perceive.naming import cut_crops, embed
+from evident_manufacturing.inspection.pipeline import VERSION, Station, open_models, written
 from evident_manufacturing.inspection.schema import Inspection, Part
 from evident_manufacturing.kept import Kept
-
-
-def _version() -> str:
-    """What decides a result besides its inputs: another model inspects anew."""
-    try:
-        return f"{VERSION} {read_manifest(FOLDER / 'fused').version}"[:64]
-    except EvidentError:
-        return VERSION
+from evident_manufacturing.told import Told
 
 
 class Options(BaseModel):
@@ -65,9 +63,18 @@ class Options(BaseModel):
         return text
 
 
-TASK: Final = Task(
-    service="manufacturing", version=_version(), run="evident_manufacturing.desk:inspect", options=Options
-)
+TASK: Final = Task(service="manufacturing", version=VERSION, run="evident_manufacturing.desk:inspect", options=Options)
+
+
+def task() -> Task:
+    """The inspection by the models that are in use now: a result is of its models, and others inspect anew."""
+    folder = stores_folder(current_frame().store.folder)
+    models = [read_manifest(path).version for kind in KINDS if (path := folder_in_use(folder, kind)).is_dir()]
+    return replace(TASK, version=f"{VERSION} {hashlib.sha256('|'.join(models).encode()).hexdigest()[:12]}")
+
+
+ARRIVED: Final = "evident_manufacturing.arrivals"
+"""What stands in the place of a function at the jobs of boards that an agent inspected."""
 
 
 class Remark(Frozen):
@@ -81,16 +88,21 @@ class Record(Frozen):
     """What a job keeps of one board: its inspection, and what the line watches of its camera.
 
     Attributes:
+        vectors: Of its defects, for the search of similar ones; first, so that they are read without the rest.
+        statistics: None where an agent told of the board and its picture did not come.
         pixels: SHA-256 of the grey levels, which stays the same where a frozen camera encodes its frame anew.
         half_scan: The border from which on the picture is missing.
         remarks: On exposure, focus, and what was done to the samples.
+        event: As an agent told it; None where the board was sent to the pages.
     """
 
+    vectors: str = ""
     inspection: Inspection
-    statistics: ImageStatistics
+    statistics: ImageStatistics | None
     pixels: str
     half_scan: Border | None = None
     remarks: tuple[Remark, ...] = ()
+    event: Told | None = None
 
 
 class Desk(Frozen):
@@ -128,22 +140,50 @@ def inspect(work: Work, *, on_progress: OnProgress) -> bytes:
         taken=options.taken,
     )
     station = Station(
-        open_models(), template, specification, parse(options.calibration) if options.calibration else None
+        open_models() if work.data_dir is None else open_in_use(stores_folder(work.data_dir)),
+        template,
+        specification,
+        parse(options.calibration) if options.calibration else None,
     )
     data = source.path.read_bytes()
     inspection = station.inspect(data, part, name=source.name, on_progress=on_progress)
-    return _record(inspection, ingest(data, name=source.name), template).model_dump_json().encode()
+    return record_of(inspection, ingest(data, name=source.name), template).model_dump_json().encode()
 
 
-def _record(inspection: Inspection, board: Board, template: Board | None) -> Record:
+def record_of(inspection: Inspection, board: Board, template: Board | None, event: Told | None = None) -> Record:
+    """The record of a board that was inspected here or, with its event, by an agent."""
     comparable = template is not None and template.gray.shape == board.gray.shape
     return Record(
+        vectors=_vectors(inspection, board, template),
         inspection=inspection,
         statistics=image_statistics(board.gray),
-        pixels=hashlib.sha256(board.gray.tobytes()).hexdigest(),
+        pixels=hashlib.sha256(board.gray.data).hexdigest(),
         half_scan=half_scan(board.gray, template.gray) if template is not None and comparable else None,
         remarks=tuple(Remark(code=each.code, message=each.message) for each in (*board.notes, *quality(board))),
+        event=event,
     )
+
+
+def _vectors(inspection: Inspection, board: Board, template: Board | None) -> str:
+    """The defects' places among all pictures; none without a template, or where the aligner is not there."""
+    if template is None or not inspection.defects:  # most boards have none, and need not wait for the aligner to open
+        return ""
+    try:
+        return pack(embed(cut_crops(board.gray, template.gray, inspection.defects, alignment=inspection.alignment)))
+    except EvidentError:
+        return ""
+
+
+def looked_at(inspection: Inspection, event: Told, files: Sequence[WorkInput]) -> Record:
+    """The record of a board that an agent inspected, with what its picture and its template's show.
+
+    It is here since a process of its own calls it, into which this module is loaded before.
+    """
+    try:
+        boards = [ingest(each.path.read_bytes(), name=each.name, allow_blank=True) for each in files]
+    except EvidentError:
+        return Record(inspection=inspection, statistics=None, pixels=f"file {event.image.sha256}", event=event)
+    return record_of(inspection, boards[0], boards[1] if len(boards) > 1 else None, event)
 
 
 @cache
@@ -193,7 +233,7 @@ def send(board: FileStorage, template: FileStorage | str | None, options: Option
             sha256=inputs[0].sha256,
         )
     chosen = options.model_dump(mode="json")
-    job = current_jobs().submit(TASK, [each.id for each in inputs], owner=frame.caller.id, options=chosen)
+    job = current_jobs().submit(task(), [each.id for each in inputs], owner=frame.caller.id, options=chosen)
     frame.record("job.submit", job.id, inputs=[each.sha256 for each in inputs], service=TASK.service)
     return job
 
@@ -227,8 +267,24 @@ def open_desk(job_id: str) -> Desk:
         reason = job.error["message"] if job.error else "open it again when it is done."
         raise Conflict(f"The board is {job.state}: {reason}", state=job.state)
     result = frame.store.result(job.result_id, frame.caller.id)
-    record = _whole.get(result.id, lambda: Record.model_validate_json(result.body))
-    return Desk(job_id=job_id, result_id=result.id, record=record, options=Options.model_validate(result.options))
+    options = Options.model_validate(result.options)
+    record = _whole.get(result.id, lambda: _written(Record.model_validate_json(result.body), options))
+    return Desk(job_id=job_id, result_id=result.id, record=record, options=options)
+
+
+def _written(record: Record, options: Options) -> Record:
+    """The record with its report, which an agent leaves to be written here from its facts and claims."""
+    inspection = record.inspection
+    if inspection.report or not inspection.claims:
+        return record
+    specification = specification_of(options.specification)
+    name = inspection.verdict.specification
+    if name and (specification is None or specification.name != name):
+        return record  # the report would cite lines of a document that is not here
+    try:
+        return record.model_copy(update={"inspection": written(inspection, specification)})
+    except EvidentError:
+        return record  # what does not trace back is not shown
 
 
 def light(result_id: str) -> Record:
@@ -238,22 +294,19 @@ def light(result_id: str) -> Record:
     def read() -> Record:
         values = json.loads(frame.store.result(result_id, frame.caller.id).body)
         values["inspection"] |= {"facts": (), "claims": (), "report": None}
+        values["vectors"] = ""
         return Record.model_validate(values)
 
     return _light.get(result_id, read)
 
 
 def forget(job_id: str) -> None:
-    """Delete a board's picture and all that came of it; its template stays, for it belongs to other boards too.
+    """Delete a board and what came of it, with its picture unless another board has the same; its template stays.
 
     Raises:
         NotFound: The caller has none of that id.
     """
-    frame = current_frame()
-    job = current_jobs().get(job_id, frame.caller.id)
-    with frame.store.session() as session:
-        row = frame.store.delete_input_in(session, job.input_ids[0], frame.caller.id)
-        frame.audit.append(session, frame.caller.id, "input.delete", row.id, sha256=row.sha256)
+    delete_upload(job_id, keep=current_jobs().get(job_id, current_frame().caller.id).input_ids[1:])
 
 
 _specifications: Final = Kept[Specification](64)

@@ -9,7 +9,6 @@ from werkzeug.wrappers import Response as AnyResponse
 from evident_core.errors import Conflict, EvidentError, InvalidInput, NotFound, TooLarge
 from evident_core.web.openapi import operation
 from evident_manufacturing import versions
-from evident_manufacturing.inspection.assess import Specification
 from evident_manufacturing.line import window
 
 TAG: Final = "Specifications"
@@ -56,7 +55,7 @@ def edit() -> AnyResponse | tuple[str, int] | str:
         if request.form.get("do") == "keep":
             kept = versions.keep("specification", text)
             return redirect(url_for("specification.page", name=kept.name), 303)
-        return _editor(text, preview=versions.preview(Specification.load(text), window()))
+        return _editor(text, preview=versions.preview(versions.checked(text), window()))
     except (InvalidInput, TooLarge, Conflict) as error:
         return _editor(text, error=error), error.status
 
@@ -93,7 +92,7 @@ def keep(body: SpecificationText) -> versions.Document:
 )
 def preview(body: SpecificationText) -> versions.Preview:
     """What it would have decided, and on which boards that is another decision; nothing is kept."""
-    return versions.preview(Specification.load(body.text), window())
+    return versions.preview(versions.checked(body.text), window())
 
 
 def specification_names() -> list[str]:

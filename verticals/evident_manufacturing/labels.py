@@ -4,7 +4,8 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -24,16 +25,16 @@ from evident_manufacturing.inspection.ingest import ingest
 from evident_manufacturing.inspection.schema import KINDS
 from evident_manufacturing.line import Board
 
-Action = Literal["confirm", "reject", "relabel", "add"]
+Action = Literal["confirm", "reject", "relabel", "add", "clean"]
 _DAY: Final = (1980, 1, 1, 0, 0, 0)
 _JPEG_QUALITY: Final = 95
 
 
 class NewLabel(BaseModel):
-    """What a person says of a defect, or of one that was missed."""
+    """What a person says of a defect, of one that was missed, or of the whole board."""
 
-    action: Action = Field(description="`add` is for a defect that was missed.")
-    defect: int | None = Field(None, ge=1, description="Its number; none for `add`.")
+    action: Action = Field(description="`add`: a defect was missed. `clean`: there is nothing on the whole board.")
+    defect: int | None = Field(None, ge=1, description="Its number; none for `add` and `clean`.")
     kind: str = Field("", max_length=40, description="Of `relabel` and `add`: what it is.")
     bbox: BBox | None = Field(None, description="Of `add`: x0, y0, x1, y1 in pixels of the board.")
     reason: str = Field("", max_length=1000)
@@ -46,6 +47,9 @@ class NewLabel(BaseModel):
                 raise ValueError("add needs a bbox, and no number of a defect")
             if not (self.bbox[0] < self.bbox[2] and self.bbox[1] < self.bbox[3]):
                 raise ValueError(f"the corners {self.bbox} are swapped; give x0, y0, x1, y1")
+        elif self.action == "clean":
+            if self.bbox is not None or self.defect is not None or self.kind:
+                raise ValueError("clean is said of the whole board; give no defect, no kind and no bbox")
         elif self.defect is None:
             raise ValueError(f"{self.action} needs the number of a defect")
         if self.action in ("add", "relabel") and self.kind not in KINDS:
@@ -54,7 +58,7 @@ class NewLabel(BaseModel):
 
 
 class Label(Frozen):
-    """One label as it is kept; ``number`` counts the labels of a board."""
+    """One label as it is kept; ``number`` counts the labels of a board. That of ``clean`` has the whole board's box."""
 
     number: int
     action: Action
@@ -70,6 +74,25 @@ class Labels(BaseModel):
     """All labels of one board, first to last; of two on one defect the later one holds."""
 
     labels: tuple[Label, ...]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What holds of a board by its labels.
+
+    Attributes:
+        clean: Nothing that was found is a defect, but for what ``defects`` says.
+        defects: The label that holds of each defect that has one.
+        added: Defects that were missed.
+    """
+
+    clean: bool
+    defects: dict[int, Label]
+    added: tuple[Label, ...]
+
+    def decided(self, numbers: Iterable[int]) -> set[int]:
+        """Which of the defects with these numbers somebody has decided on."""
+        return {each for each in numbers if self.clean or each in self.defects}
 
 
 class Entry(Frozen):
@@ -97,7 +120,7 @@ class LabelSet(Frozen):
         version: SHA-256 of its boards: the same labels are the same version, whoever gave them and when.
         boards: Complete ones, with a template, by their pictures' hashes.
         incomplete: How many boards have labels, and defects without one.
-        without_template: How many complete boards have no template, which the layout needs.
+        without_template: How many complete boards lack a template or a picture, which the layout needs.
     """
 
     version: str
@@ -118,6 +141,8 @@ def label(job_id: str, new: NewLabel) -> Labels:
     change: dict[str, Any] = {"action": new.action, "defect": new.defect, "kind": new.kind, "bbox": new.bbox}
     if new.action == "add":
         _refuse_outside(desk, new.bbox)
+    elif new.action == "clean":
+        change["bbox"] = (0.0, 0.0, float(desk.inspection.width), float(desk.inspection.height))
     else:
         defect = next((each for each in desk.inspection.defects if each.number == new.defect), None)
         if defect is None:
@@ -134,9 +159,17 @@ def labels_of(result_id: str) -> Labels:
     return Labels(labels=tuple(map(_label, current_frame().store.revisions(result_id, current_frame().caller.id))))
 
 
-def latest(labels: Sequence[Label]) -> dict[int, Label]:
-    """The label that holds of each defect that has one."""
-    return {each.defect: each for each in labels if each.defect is not None}
+def said(labels: Sequence[Label]) -> Said:
+    """What holds: of two labels on one thing the later one, and after ``clean`` nothing that was said before."""
+    clean, defects, added = False, dict[int, Label](), list[Label]()
+    for each in labels:
+        if each.action == "clean":
+            clean, defects, added = True, {}, []
+        elif each.defect is None:
+            added.append(each)
+        else:
+            defects[each.defect] = each
+    return Said(clean, defects, tuple(added))
 
 
 def label_set(boards: Sequence[Board]) -> LabelSet:
@@ -149,9 +182,9 @@ def label_set(boards: Sequence[Board]) -> LabelSet:
         if not labels or board.record is None:
             continue
         inspection = board.record.inspection
-        if {each.number for each in inspection.defects} - latest(labels).keys():
+        if len(said(labels).decided(each.number for each in inspection.defects)) < len(inspection.defects):
             incomplete += 1
-        elif inspection.template is None:
+        elif inspection.template is None or not (board.pictured and board.template):
             without += 1
         else:
             complete.setdefault(
@@ -166,8 +199,8 @@ def label_set(boards: Sequence[Board]) -> LabelSet:
                 ),
             )
     held = tuple(complete[each] for each in sorted(complete))
-    said = [[each.image, each.template, [entry.model_dump(mode="json") for entry in each.entries]] for each in held]
-    version = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    whole = [[each.image, each.template, [entry.model_dump(mode="json") for entry in each.entries]] for each in held]
+    version = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
     return LabelSet(version=version, boards=held, incomplete=incomplete, without_template=without)
 
 
@@ -180,7 +213,7 @@ def archive(labels: LabelSet) -> bytes:
     """
     if not labels.boards:
         raise InvalidInput(
-            "No board is complete yet: say of each of its defects whether it is one, then it belongs to the set."
+            "No board is complete yet: say of each of its defects whether it is one, or that it is clean."
         )
     frame = current_frame()
     paths = {row.sha256: frame.store.input_path(row) for row in frame.store.inputs(frame.caller.id)}
@@ -227,7 +260,8 @@ def _jpeg(path: Path) -> bytes:
 
 def _entries(labels: Sequence[Label]) -> Iterator[Entry]:
     """What is a defect by these labels, in reading order."""
-    held = [*latest(labels).values(), *(each for each in labels if each.action == "add")]
+    known = said(labels)
+    held = [*known.defects.values(), *known.added]
     for each in sorted(held, key=lambda one: (one.bbox[1], one.bbox[0])):
         if each.action != "reject" and each.kind in KINDS:
             yield Entry(kind=each.kind, bbox=each.bbox)

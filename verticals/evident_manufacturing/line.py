@@ -4,15 +4,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from statistics import median
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sqlalchemy import select
+from sqlalchemy.orm import aliased
 
 from evident_core.evidence import Frozen
 from evident_core.web.frame import current_frame
 from evident_core.web.tables import OPEN_STATES, Input, Job, JobInput, now
-from evident_manufacturing.desk import TASK, Options, Record, light
-from evident_manufacturing.inspection.assess.camera import frozen_camera
+from evident_manufacturing.alarms import RECENT, Alarm, alarms
+from evident_manufacturing.desk import ARRIVED, TASK, Options, Record, light
 from evident_manufacturing.inspection.assess.spc import (
     Chart,
     Drift,
@@ -23,19 +24,20 @@ from evident_manufacturing.inspection.assess.spc import (
     u_chart,
 )
 from evident_manufacturing.inspection.schema import Decision
-from evident_manufacturing.texts import text
 
 WINDOW: Final = 240
 """Boards that the figures are made of, the newest."""
-RECENT: Final = 20
-"""Boards that drift compares with those before them."""
 SAMPLE: Final = 5
 """Boards in a row that make a sample of the control charts."""
-Level = Literal["watch", "alarm"]
 
 
 class Board(Frozen):
-    """One board of the line: its job, and its record once it is inspected."""
+    """One board of the line: its job, and its record once it is inspected.
+
+    Attributes:
+        pictured: Its picture is here; an agent may tell of a board without.
+        template: The template's picture is.
+    """
 
     job_id: str
     name: str
@@ -46,6 +48,8 @@ class Board(Frozen):
     result_id: str | None = None
     options: Options
     record: Record | None = None
+    pictured: bool = True
+    template: bool = False
 
     @property
     def part_id(self) -> str:
@@ -56,23 +60,6 @@ class Board(Frozen):
     def decision(self) -> Decision | None:
         """What was decided; None before it is."""
         return self.record.inspection.verdict.decision if self.record else None
-
-
-class Alarm(Frozen):
-    """Something about the line that a person should look at.
-
-    Attributes:
-        code: For programs, and the key of its text.
-        values: What the text names.
-        job_id: The board that shows it, where there is one.
-        message: The text in English.
-    """
-
-    code: str
-    level: Level
-    values: dict[str, str]
-    message: str
-    job_id: str | None = None
 
 
 class Sample(Frozen):
@@ -131,11 +118,13 @@ class Line(Frozen):
 def window(limit: int = WINDOW) -> tuple[Board, ...]:
     """The caller's last boards, the newest first."""
     frame = current_frame()
+    first, second = aliased(JobInput), aliased(JobInput)
     query = (
-        select(Job.id, Input.name, Job.state, Job.created, Job.finished, Job.error, Job.result_id, Job.options)
-        .join(JobInput, JobInput.job_id == Job.id)
-        .join(Input, Input.id == JobInput.input_id)
-        .where(Job.owner == frame.caller.id, Job.service == TASK.service, JobInput.position == 0)
+        select(Job, Input.name, second.input_id.label("template"))
+        .outerjoin(first, (first.job_id == Job.id) & (first.position == 0))
+        .outerjoin(Input, Input.id == first.input_id)
+        .outerjoin(second, (second.job_id == Job.id) & (second.position == 1))
+        .where(Job.owner == frame.caller.id, Job.service == TASK.service, Job.run.in_((TASK.run, ARRIVED)))
         .order_by(Job.created.desc())
         .limit(limit)
     )
@@ -143,26 +132,29 @@ def window(limit: int = WINDOW) -> tuple[Board, ...]:
         rows = session.execute(query).all()
     return tuple(
         Board(
-            job_id=row.id,
-            name=row.name,
-            state=row.state,
-            created=row.created,
-            finished=row.finished,
-            error=row.error,
-            result_id=row.result_id,
-            options=Options.model_construct(**row.options),
-            record=light(row.result_id) if row.result_id else None,
+            job_id=job.id,
+            name=name or "",
+            state=job.state,
+            created=job.created,
+            finished=job.finished,
+            error=job.error,
+            result_id=job.result_id,
+            options=Options.model_construct(**job.options),
+            record=light(job.result_id) if job.result_id else None,
+            pictured=name is not None,
+            template=template is not None,
         )
-        for row in rows
+        for job, name, template in rows
     )
 
 
-def line(boards: Sequence[Board], size: int = SAMPLE) -> Line:
+def line(boards: Sequence[Board], size: int = SAMPLE, told: Sequence[Alarm] = ()) -> Line:
     """The figures of a line.
 
     Args:
         boards: The newest first.
         size: Boards in a row that make a sample.
+        told: Alarms that come from elsewhere, and stand first.
     """
     newest = _newest(boards)
     done = newest[::-1]  # in the order of time, as charts go
@@ -188,7 +180,7 @@ def line(boards: Sequence[Board], size: int = SAMPLE) -> Line:
         p=p,
         u=u,
         drift=drift,
-        alarms=(*_frozen(done), *_pictures(done), *_out_of_control(p, u), *_drifted(drift)),
+        alarms=(*told, *alarms(done, (p, u), drift)),
         last=tuple(
             LastBoard(
                 job_id=board.job_id,
@@ -240,7 +232,7 @@ def _drift(records: Sequence[Record]) -> dict[str, Drift]:
         return [defect.score for record in part for defect in record.inspection.defects]
 
     def statistic(name: str, part: Sequence[Record]) -> list[float]:
-        return [getattr(record.statistics, name) for record in part]
+        return [getattr(record.statistics, name) for record in part if record.statistics]
 
     means = {
         name: mean_drift(statistic(name, before), statistic(name, recent))
@@ -250,44 +242,3 @@ def _drift(records: Sequence[Record]) -> dict[str, Drift]:
         "kinds": mix_drift(kinds(before), kinds(recent)),
         "scores": score_drift(scores(before), scores(recent)),
     } | means
-
-
-def _frozen(done: Sequence[Board]) -> Iterator[Alarm]:
-    """A camera whose last frames are one frame; by camera, since several may send to one line."""
-    frames: dict[str, list[Board]] = {}
-    for board in done:
-        if board.record:
-            frames.setdefault(board.record.inspection.part.camera, []).append(board)
-    for camera, them in frames.items():
-        if frozen_camera([board.record.pixels for board in them if board.record]):
-            yield _alarm("frozen_camera", "alarm", job_id=them[-1].job_id, camera=camera or "–", part=them[-1].part_id)
-
-
-def _pictures(done: Sequence[Board]) -> Iterator[Alarm]:
-    """What is wrong with the newest pictures."""
-    for board in done[-RECENT:][::-1]:
-        record = board.record
-        if record and record.half_scan:
-            yield _alarm("half_scan", "alarm", job_id=board.job_id, part=board.part_id, border=record.half_scan)
-        for remark in record.remarks if record else ():
-            if remark.code in ("over_exposed", "under_exposed", "blurred"):
-                yield _alarm(remark.code, "watch", job_id=board.job_id, part=board.part_id)
-
-
-def _out_of_control(*charts: Chart | None) -> Iterator[Alarm]:
-    for chart in charts:
-        for rule in chart.points[-1].signals if chart else ():
-            level: Level = "alarm" if rule == "beyond_3_sigma" else "watch"
-            yield _alarm(f"chart_{rule}", level, chart=chart.kind if chart else "")
-
-
-def _drifted(drift: dict[str, Drift]) -> Iterator[Alarm]:
-    for name, each in drift.items():
-        if each.state in ("watch", "alarm"):
-            level: Level = "alarm" if each.state == "alarm" else "watch"
-            yield _alarm(f"drift_{name}", level, distance=f"{each.distance or 0.0:.2f}")
-
-
-def _alarm(code: str, level: Level, *, job_id: str | None = None, **values: str) -> Alarm:
-    message = text(f"alarm.{code}", "en", **values)
-    return Alarm(code=code, level=level, values=values, message=message, job_id=job_id)

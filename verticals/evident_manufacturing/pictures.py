@@ -26,12 +26,14 @@ def picture(job_id: str, which: Which, *, small: bool = False) -> bytes:
     """A board as it was inspected (grey, upright), or its template laid under it, as PNG; made in a process of its own.
 
     Raises:
-        NotFound: There is no such board, or it was inspected without a template.
+        NotFound: There is no such board, it was inspected without a template, or an agent sent no picture.
         EvidentError: The file cannot be read as a picture.
     """
     frame = current_frame()
     job = current_jobs().get(job_id, frame.caller.id)
     rows = [frame.store.input(each, frame.caller.id) for each in job.input_ids]
+    if not rows:
+        raise NotFound("The agent that inspected this board sent no picture of it.", job=job_id)
     if which == "template" and len(rows) < 2:
         raise NotFound("This board was inspected without a template, so there is no picture of one.", job=job_id)
     alignment, shape = None, None

@@ -23,7 +23,7 @@ from evident_manufacturing.labels import (
     label,
     label_set,
     labels_of,
-    latest,
+    said,
 )
 from evident_manufacturing.line import Board, window
 
@@ -40,6 +40,8 @@ class Question(Frozen):
     """A defect that a person should look at.
 
     Attributes:
+        pictured: The board's picture is here.
+        template: The template's picture is.
         disagreement: Only one of template and detector sees it.
         distance: Of its probability from the threshold of the specification.
     """
@@ -49,31 +51,42 @@ class Question(Frozen):
     defect: Defect
     width: int
     height: int
+    pictured: bool
     template: bool
     disagreement: bool
     threshold: float
     distance: float
 
 
+class Quiet(Frozen):
+    """A board on which nothing was found, and of which nobody has said whether that is so."""
+
+    job_id: str
+    part_id: str
+
+
 class Queue(BaseModel):
-    """The defects without a label, the least certain first."""
+    """The defects without a label, the least certain first; and the boards without any defect, the newest first."""
 
     questions: tuple[Question, ...]
+    quiet: tuple[Quiet, ...]
     labelled: int
 
 
 def queue(boards: Sequence[Board]) -> Queue:
     """What to ask next: first where only one of template and detector sees it, then by closeness to the threshold."""
     known = all_labels(boards)
-    questions, labelled = [], 0
+    questions, quiet, labelled = list[Question](), list[Quiet](), 0
     for board in boards:
         if board.record is None or board.result_id is None:
             continue
-        done = latest(known.get(board.result_id, ()))
+        inspection, labels = board.record.inspection, known.get(board.result_id, ())
+        if not inspection.defects and not labels and board.pictured:
+            quiet.append(Quiet(job_id=board.job_id, part_id=board.part_id))
+        done = said(labels).decided(defect.number for defect in inspection.defects)
         labelled += len(done)
         specification = specification_of(board.options.specification)
         threshold = float(specification.score) if specification else SCORE_WITHOUT_SPECIFICATION
-        inspection = board.record.inspection
         questions += [
             Question(
                 job_id=board.job_id,
@@ -81,7 +94,8 @@ def queue(boards: Sequence[Board]) -> Queue:
                 defect=defect,
                 width=inspection.width,
                 height=inspection.height,
-                template=inspection.template is not None,
+                pictured=board.pictured,
+                template=board.template,
                 disagreement=inspection.template is not None and defect.seen is not Seen.BOTH,
                 threshold=threshold,
                 distance=abs(defect.score - threshold),
@@ -90,7 +104,9 @@ def queue(boards: Sequence[Board]) -> Queue:
             if defect.number not in done
         ]
     return Queue(
-        questions=tuple(sorted(questions, key=lambda each: (not each.disagreement, each.distance))), labelled=labelled
+        questions=tuple(sorted(questions, key=lambda each: (not each.disagreement, each.distance))),
+        quiet=tuple(quiet),
+        labelled=labelled,
     )
 
 
@@ -103,6 +119,7 @@ def page() -> str:
     return render_template(
         "manufacturing/review.html",
         questions=asked.questions[:ASKED],
+        quiet=asked.quiet[:ASKED],
         left=len(asked.questions),
         labelled=asked.labelled,
         labels=label_set(boards),
@@ -126,14 +143,17 @@ def board_labels(job_id: str) -> Labels:
 
 @pages.post("/boards/<job_id>/labels")
 @operation(
-    "Label a defect",
+    "Label a defect or a board",
     body=NewLabel,
     returns=Labels,
     problems=(NotFound, InvalidInput, Conflict),
     tag=TAG,
 )
 def label_board(job_id: str, body: NewLabel) -> Labels:
-    """Confirm, reject or relabel a defect, or add one that was missed; nothing that was said before is lost."""
+    """Confirm, reject or relabel a defect, add one that was missed, or say that the whole board is clean.
+
+    Of two labels on one thing the later one holds, and after `clean` none before it; but nothing that was said is lost.
+    """
     return label(job_id, body)
 
 
@@ -151,7 +171,9 @@ class LabelForm(BaseModel):
 def label_by_form(job_id: str) -> AnyResponse:
     """The same from the pages' forms."""
     given = _form(LabelForm, request.form.to_dict())
-    values: dict[str, Any] = {"action": given.action, "defect": given.defect, "kind": given.kind}
+    values: dict[str, Any] = {"action": given.action}
+    if given.action != "clean":  # the form around it is about one defect
+        values |= {"defect": given.defect, "kind": given.kind}
     if given.action == "add":
         values["bbox"] = tuple(given.box.replace(",", " ").split())
     label(job_id, _form(NewLabel, values))

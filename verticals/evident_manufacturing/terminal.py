@@ -6,6 +6,7 @@ from rich.table import Table
 from evident_manufacturing.inspection.evaluate.clean import Clean
 from evident_manufacturing.inspection.evaluate.sizes import CLASSES, SMALL_MM, SMALL_REAL_MM, SizeClass, Sizes
 from evident_manufacturing.inspection.evaluate.speed import Speed
+from evident_manufacturing.training.comparison import Comparison, sentence
 
 
 def print_sizes(console: Console, found: Sizes) -> None:
@@ -65,6 +66,25 @@ def print_speed(console: Console, found: Speed) -> None:
             each.note,
         )
     console.print(table)
+
+
+def print_comparison(console: Console, found: Comparison) -> None:
+    """Both models' figures, what the recommendation rests on, and the recommendation."""
+    console.print(
+        f"{found.pairs} pairs, {found.labels} labels, {found.refused} templates refused; {found.clean} clean boards",
+        highlight=False,
+    )
+    old, new = found.current, found.candidate
+    table = Table("", old.version, new.version, box=None)
+    rows = {"mAP at IoU 0.33": (old.map_iou33, new.map_iou33), "mAP at 0.5": (old.map50, new.map50)}
+    rows |= {"F": (old.f1, new.f1)} | {kind: (old.by_kind[kind], new.by_kind[kind]) for kind in found.gains}
+    for name, figures in rows.items():
+        table.add_row(name, *(f"{value:.4f}" for value in figures))
+    table.add_row("clean boards called", str(old.called), str(new.called))
+    console.print(table)
+    for finding in found.findings:
+        console.print(sentence(finding), highlight=False)
+    console.print("Promote the new model." if found.recommendation == "promote" else "Keep the model in use.")
 
 
 def _bounds(each: SizeClass) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, Literal
 
+import numpy as np
 from sqlalchemy import select
 
 from evident_core.errors import Conflict, NotFound
@@ -14,8 +15,12 @@ from evident_core.web.tables import Input, Job, JobInput
 from evident_manufacturing.desk import TASK, shipped_specification
 from evident_manufacturing.inspection.assess import CalibrationState, Specification
 from evident_manufacturing.inspection.assess.judge import findings, verdict
+from evident_manufacturing.inspection.assess.judge import judged as counted
 from evident_manufacturing.inspection.calibration import parse
+from evident_manufacturing.inspection.perceive.aligner import Whole, unit
+from evident_manufacturing.inspection.perceive.naming import as_detected, by_description, refuse_unclear
 from evident_manufacturing.inspection.schema import Decision, Inspection, Verdict
+from evident_manufacturing.likeness import vectors_of
 from evident_manufacturing.line import Board
 
 Kind = Literal["specification", "calibration"]
@@ -81,7 +86,7 @@ def keep(kind: Kind, text: str) -> Document:
         InvalidInput: It is none; the message names the line.
         Conflict: Another document of that version is kept already.
     """
-    name = Specification.load(text).name if kind == "specification" else parse(text).id
+    name = checked(text).name if kind == "specification" else parse(text).id
     frame = current_frame()
     data = text.encode()
     for row in _rows(kind):
@@ -95,6 +100,17 @@ def keep(kind: Kind, text: str) -> Document:
     )
     frame.record(f"{kind}.keep", row.id, sha256=row.sha256, name=name)
     return Document(name=name, sha256=row.sha256, created=row.created)
+
+
+def checked(text: str) -> Specification:
+    """A specification by whose descriptions, where it has some, kinds can be told apart.
+
+    Raises:
+        InvalidInput: It is none, or its descriptions are unclear; the message says which.
+    """
+    specification = Specification.load(text)
+    refuse_unclear(specification.descriptions)
+    return specification
 
 
 def documents(kind: Kind) -> tuple[Document, ...]:
@@ -152,7 +168,11 @@ def preview(specification: Specification, past: Sequence[Board]) -> Preview:
         for board in past
         if board.record and board.record.inspection.part.product in ("", specification.product)
     ]
-    after = [(board, inspection, judge(inspection, specification)) for board, inspection in judged]
+    vectors = vectors_of([board.result_id or "" for board, _ in judged]) if specification.described else {}
+    after = [
+        (board, inspection, judge(inspection, specification, vectors.get(board.result_id or "")))
+        for board, inspection in judged
+    ]
     return Preview(
         specification=specification.name,
         boards=len(judged),
@@ -173,19 +193,32 @@ def preview(specification: Specification, past: Sequence[Board]) -> Preview:
     )
 
 
-def judge(inspection: Inspection, specification: Specification) -> Verdict:
-    """What a specification says of a board that was inspected before, from what was measured then."""
+def judge(inspection: Inspection, specification: Specification, vectors: Whole | None = None) -> Verdict:
+    """What a specification says of a board that was inspected before, from what was measured then.
+
+    Args:
+        inspection: Of that board.
+        specification: It describes kinds of its own: then they are named anew, from ``vectors``.
+        vectors: Of the board's defects; None, or none: a kind that was named then stays where it is described now.
+    """
+    if vectors is not None and len(vectors) == len(inspection.defects):
+        defects = by_description(inspection.defects, unit(vectors.astype(np.float32)), specification.descriptions)
+    else:
+        defects = as_detected(inspection.defects, but=specification.descriptions)
     state = _state(inspection)
     calibration = inspection.calibration if state is CalibrationState.VALID else None
     found = findings(
-        inspection.defects,
+        defects,
         specification,
         width=inspection.width,
         height=inspection.height,
         alignment=inspection.alignment,
         mm_per_pixel=calibration.mm_per_pixel if calibration else None,
     )
-    return verdict(found, specification, calibration=state, template=inspection.template is not None)
+    described = [each.number for each in counted(defects, specification) if each.naming]
+    return verdict(
+        found, specification, calibration=state, template=inspection.template is not None, described=described
+    )
 
 
 def _rules(decided: Verdict) -> tuple[str, ...]:
@@ -209,7 +242,9 @@ def _counted(decisions: Sequence[Decision]) -> dict[Decision, int]:
 
 def _rows(kind: Kind) -> list[Input]:
     frame = current_frame()
-    return [row for row in frame.store.inputs(frame.caller.id) if row.media_type == _MEDIA_TYPES[kind]]
+    query = select(Input).where(Input.owner == frame.caller.id, Input.media_type == _MEDIA_TYPES[kind])
+    with frame.store.reading() as session:
+        return list(session.scalars(query.order_by(Input.created.desc())))
 
 
 def _file_name(name: str) -> str:

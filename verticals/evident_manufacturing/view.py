@@ -93,9 +93,11 @@ class View:
         fact = self.facts.get(fact_id)
         for source in fact.sources if fact else ():
             where = source.where
-            if isinstance(where, ImageRegion) and where.bbox and source.input:
+            if fact and isinstance(where, ImageRegion) and where.bbox and source.input:
                 x0, y0, x1, y1 = (round(each) for each in where.bbox)
-                return text("board.place", language, name=source.input.name, x0=x0, y0=y0, x1=x1, y1=y1)
+                at = text("board.place", language, name=source.input.name, x0=x0, y0=y0, x1=x1, y1=y1)
+                chosen = fact.name == "wording"
+                return at + (text("board.chosen", language, share=f"{fact.confidence:.2f}") if chosen else "")
             if isinstance(where, Element) and source.input:
                 return f"{source.input.name} {where.path}"
             if isinstance(where, Derived):
@@ -106,7 +108,9 @@ class View:
     def _lines(self) -> dict[str, int]:
         """On which line of the specification each limit stands."""
         known = specification_of(self.desk.options.specification)
-        return {limit.path: limit.line for limit in known.limits} if known else {}
+        if known is None:
+            return {}
+        return {each.path: each.line for each in known.limits} | {each.path: each.line for each in known.described}
 
     def _defects(self, fact_id: str, depth: int) -> Iterator[int]:
         """The numbers of the defects that a fact rests on."""

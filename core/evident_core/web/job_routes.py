@@ -1,12 +1,13 @@
 """The API of queued work, the same in every service: upload, follow, cancel, fetch, delete.
 
 ``POST /jobs`` answers 202 with the job's address in ``Location``; ``GET /jobs/<id>/events`` tells its progress as
-server-sent events, and resumes after ``Last-Event-ID``; ``DELETE /jobs/<id>`` deletes the upload and what came of it.
+server-sent events, and resumes after ``Last-Event-ID``; ``DELETE /jobs/<id>`` deletes the upload and what came of it,
+but for files that other jobs read too.
 """
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from flask import Blueprint, Response, request, url_for
@@ -16,6 +17,7 @@ from werkzeug.datastructures import FileStorage
 from evident_core.errors import Conflict, InvalidInput, NotFound, PasswordNeeded, ResourceExceeded, TooLarge, TooMany
 from evident_core.settings import MIB
 from evident_core.web import gunicorn_conf
+from evident_core.web.deletion import delete_job
 from evident_core.web.frame import current_frame
 from evident_core.web.job_rows import EventView, JobView
 from evident_core.web.jobs import Jobs, Task
@@ -90,23 +92,30 @@ def submit_upload(
     return job
 
 
-def delete_upload(job_id: str) -> None:
-    """Delete a job of the caller's, its files and all that came of them, and say so in the audit log.
+def delete_upload(job_id: str, *, keep: Collection[str] = ()) -> None:
+    """Delete a job of the caller's, what came of it and its files that no other job refers to; the audit log says so.
+
+    Args:
+        job_id: The job.
+        keep: Ids of inputs that stay all the same.
 
     Raises:
         NotFound: The caller has none of that id.
     """
     frame = current_frame()
-    job = current_jobs().get(job_id, frame.caller.id)
     with frame.store.session() as session:
-        for input_id in job.input_ids:
-            row = frame.store.delete_input_in(session, input_id, frame.caller.id)
-            frame.audit.append(session, frame.caller.id, "input.delete", input_id, sha256=row.sha256)
+        gone = delete_job(frame.store, session, job_id, frame.caller.id, keep=keep)
+        frame.audit.append(session, frame.caller.id, "job.delete", job_id)
+        for row in gone:
+            frame.audit.append(session, frame.caller.id, "input.delete", row.id, sha256=row.sha256)
 
 
-def job_routes(task: Task) -> Blueprint:
-    """The routes of one service's work."""
+def job_routes(task: Task | Callable[[], Task]) -> Blueprint:
+    """The routes of one service's work; a function is asked at each request, where the version changes meanwhile."""
     blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
+
+    def current() -> Task:
+        return task() if callable(task) else task
 
     @blueprint.post("")
     @operation(
@@ -123,7 +132,7 @@ def job_routes(task: Task) -> Blueprint:
 
         The part `file` may come several times, for services that read several files together.
         """
-        job = submit_upload(task, request.files.getlist("file"), options=form.options, password=form.password)
+        job = submit_upload(current(), request.files.getlist("file"), options=form.options, password=form.password)
         response = Response(job.model_dump_json(), 202, mimetype="application/json")
         response.headers["Location"] = url_for(".show", job_id=job.id)
         return response
@@ -131,7 +140,7 @@ def job_routes(task: Task) -> Blueprint:
     @blueprint.get("")
     @operation("List your jobs", returns=JobList, tag=TAG)
     def index() -> JobList:
-        return JobList(jobs=current_jobs().list(current_frame().caller.id, task.service))
+        return JobList(jobs=current_jobs().list(current_frame().caller.id, current().service))
 
     @blueprint.get("/<job_id>")
     @operation("Show a job", returns=JobView, problems=(NotFound,), tag=TAG)
@@ -184,7 +193,10 @@ def job_routes(task: Task) -> Blueprint:
     @blueprint.delete("/<job_id>")
     @operation("Delete your files and all that came of them", status=204, problems=(NotFound,), tag=TAG)
     def remove(job_id: str) -> Response:
-        """Bytes, results, corrections and jobs go; the audit log keeps that they were deleted, and their hashes."""
+        """Bytes, results, corrections and jobs go; the audit log keeps that they were deleted, and their hashes.
+
+        A file that another job of yours reads too stays until that one is deleted.
+        """
         delete_upload(job_id)
         return Response(status=204)
 

@@ -16,7 +16,7 @@ from evident_core import sandbox
 from evident_core.errors import EvidentError
 from evident_core.progress import Progress
 from evident_core.services import installed
-from evident_core.settings import Settings
+from evident_core.settings import SandboxSettings, Settings
 from evident_core.web.job_rows import add_event, end, move, problem_of, release
 from evident_core.web.jobs import Jobs
 from evident_core.web.store import Store
@@ -26,6 +26,8 @@ from evident_core.work import Work, WorkInput, perform
 _log = logging.getLogger("evident.jobs")
 
 _RENEW_SECONDS: Final = 0.4
+_LONG: Final = {"memory_mib": 1 << 20, "cpu_seconds": 10**8, "wall_seconds": 7 * 86400.0}
+"""What a job that takes hours may cost: no more than a week, so that one that hangs ends at last."""
 
 
 class _Lost(Exception):
@@ -106,7 +108,7 @@ class _Doing:
         try:
             job, work = self._work()
             body = sandbox.run(
-                perform, job.run, work, limits=self._settings.sandbox, on_progress=self._report, on_tick=self._tick
+                perform, job.run, work, limits=self._limits(job), on_progress=self._report, on_tick=self._tick
             )
             self._renew(self._untold)
             self._keep(job, work, body)
@@ -142,7 +144,12 @@ class _Doing:
                 )
                 for row in session.scalars(query)
             )
-        return job, Work(inputs=inputs, options=job.options, secrets=job.secrets or {})
+        return job, Work(inputs=inputs, options=job.options, secrets=job.secrets or {}, data_dir=self._store.folder)
+
+    def _limits(self, job: Job) -> SandboxSettings:
+        vertical = installed().get(job.service)
+        long = vertical is not None and job.run in vertical.long_runs
+        return self._settings.sandbox.model_copy(update=_LONG) if long else self._settings.sandbox
 
     def _report(self, progress: Progress) -> None:
         at_once = progress.partial is not None or self._last is None or progress.stage != self._last.stage

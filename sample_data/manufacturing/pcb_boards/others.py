@@ -61,8 +61,8 @@ def _component(patch: Mask, bare: bool) -> Mask:
     return np.where((labels == middle) & (middle > 0), np.uint8(255), np.uint8(0))
 
 
-def _scratch(ground: Ground) -> Change | None:
-    """A long thin line from which all conductor is gone, whatever it crosses."""
+def _line(ground: Ground) -> tuple[tuple[int, int], Mask, Mask] | None:
+    """A long thin line over an edge and whatever else it meets: corner, the board there, and the line."""
     rng, centre = ground.rng, _edge(ground)
     half, turn = rng.uniform(20, 34), rng.uniform(0, np.pi)
     found = None if centre is None else _patch(ground, centre, half + 4)
@@ -75,7 +75,36 @@ def _scratch(ground: Ground) -> Change | None:
     drawn = np.zeros_like(patch)
     at = np.rint(line * _S).astype(np.int32).reshape(-1, 1, 2)
     cv2.polylines(drawn, [at], False, 255, max(9, round(rng.uniform(2.4, 4.0) * _S)))
-    return corner, drawn & patch
+    return corner, patch, drawn
+
+
+def _scratch(ground: Ground) -> Change | None:
+    """A long thin line from which all conductor is gone, whatever it crosses."""
+    found = _line(ground)
+    return None if found is None else (found[0], found[2] & found[1])
+
+
+def _whisker(ground: Ground) -> Change | None:
+    """A long thin thread of conductor that lies over whatever is in its way."""
+    found = _line(ground)
+    return None if found is None else (found[0], found[2] & ~found[1])
+
+
+def _scrape(ground: Ground) -> Change | None:
+    """A broad place from which all conductor is gone, several pieces of it."""
+    rng, centre = ground.rng, _edge(ground)
+    half = rng.uniform(12, 24)
+    found = None if centre is None else _patch(ground, centre, half + 2)
+    if found is None:
+        return None
+    corner, patch = found
+    middle = (patch.shape[1] // 2, patch.shape[0] // 2)
+    axes = (round(half * _S), round(half * rng.uniform(0.65, 1.0) * _S))
+    drawn = np.zeros_like(patch)
+    cv2.ellipse(drawn, middle, axes, rng.uniform(0, 180), 0, 360, 255, -1)
+    gone = drawn & patch
+    pieces, _ = cv2.connectedComponents(gone, connectivity=4)
+    return (corner, gone) if pieces > 2 else None
 
 
 def _speckled(ground: Ground, reach: float) -> Mask:
@@ -101,6 +130,52 @@ def _missing_hole(ground: Ground) -> Change | None:
     piece = _piece(ground, True, 6, 44)
     found = None if piece is None else _patch(ground, piece[0], piece[1] / 2 + 4)
     return None if found is None else (found[0], _component(found[1], True))
+
+
+def _hole(ground: Ground, around: float) -> tuple[tuple[int, int], Mask, Mask, float] | None:
+    """An opening within conductor: the patch's corner, the board there, the opening in it, and its extent."""
+    piece = _piece(ground, True, 8, 40)
+    found = None if piece is None else _patch(ground, piece[0], piece[1] / 2 + around)
+    if found is None or piece is None:
+        return None
+    return found[0], found[1], _component(found[1], True), piece[1]
+
+
+def _disc(radius: float) -> Mask:
+    side = 2 * max(1, round(radius * _S)) + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)
+
+
+def _narrow_hole(ground: Ground) -> Change | None:
+    """An opening that has grown in from its rim."""
+    found = _hole(ground, 4)
+    if found is None:
+        return None
+    corner, _, hole, extent = found
+    left = np.asarray(cv2.erode(hole, _disc(ground.rng.uniform(0.14, 0.26) * extent)), np.uint8)
+    return (corner, hole & ~left) if cv2.countNonZero(left) else None
+
+
+def _wide_hole(ground: Ground) -> Change | None:
+    """An opening that is larger than it should be, all around."""
+    found = _hole(ground, 10)
+    if found is None:
+        return None
+    corner, patch, hole, extent = found
+    wide = np.asarray(cv2.dilate(hole, _disc(ground.rng.uniform(0.12, 0.22) * min(extent, 30))), np.uint8)
+    return corner, wide & patch
+
+
+def _shifted_hole(ground: Ground) -> Change | None:
+    """An opening that lies beside its place: conductor lacks on one side, and there is too much on the other."""
+    found = _hole(ground, 12)
+    if found is None:
+        return None
+    corner, _, hole, extent = found
+    turn = ground.rng.uniform(0, 2 * np.pi)
+    by = ground.rng.uniform(0.25, 0.45) * min(extent, 22) * _S * np.array([np.cos(turn), np.sin(turn)])
+    move = np.array([[1.0, 0.0, round(by[0])], [0.0, 1.0, round(by[1])]])
+    return corner, hole ^ np.asarray(cv2.warpAffine(hole, move, hole.shape[::-1], flags=cv2.INTER_NEAREST), np.uint8)
 
 
 def _misaligned_pad(ground: Ground) -> Change | None:
@@ -148,6 +223,11 @@ _DRAWN: dict[str, Callable[[Ground], Change | None]] = {
     "missing_pad": _missing_pad,
     "overetched": lambda ground: _etched(ground, more=False),
     "underetched": lambda ground: _etched(ground, more=True),
+    "whisker": _whisker,
+    "scrape": _scrape,
+    "narrow_hole": _narrow_hole,
+    "wide_hole": _wide_hole,
+    "shifted_hole": _shifted_hole,
 }
 
 OTHER_KINDS = tuple(_DRAWN)

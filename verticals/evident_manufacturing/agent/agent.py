@@ -5,6 +5,7 @@ MES know by its id what they have.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -13,10 +14,12 @@ from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from evident_core.errors import Conflict, EvidentError, InvalidInput, ModelNotReady, ResourceExceeded, TooLarge, TooMany
+from evident_manufacturing.agent.alarms import Alarms
 from evident_manufacturing.agent.metrics import Metrics
 from evident_manufacturing.agent.models import Inspect, ModelStore
 from evident_manufacturing.agent.sources import Source, Taken, Unusable
 from evident_manufacturing.agent.watchdog import Watchdog, end_process
+from evident_manufacturing.delivery.boards import Boards
 from evident_manufacturing.delivery.courier import Backoff, Courier, Sink
 from evident_manufacturing.delivery.events import event_of
 from evident_manufacturing.delivery.outbox import Outbox
@@ -25,6 +28,7 @@ from evident_manufacturing.inspection.schema import Inspection
 logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+_CALM: Final = 10  # tries that go well before an alarm is over: a disk that is nearly full takes one now and then
 _LATER: Final = (ResourceExceeded, TooMany, ModelNotReady)
 
 
@@ -60,6 +64,8 @@ class Agent:
         outbox: Open, and this agent's own.
         sink: Where events go; None: they wait.
         backoff: Of the delivery.
+        boards: Where a destination that asks for boards finds them; None: they are not held.
+        alarms: Of what a person must see to; by default made here, with events in the outbox.
         on_silence: What the watchdog does.
 
     Attributes:
@@ -75,17 +81,21 @@ class Agent:
         sink: Sink | None = None,
         *,
         backoff: Backoff | None = None,
+        boards: Boards | None = None,
+        alarms: Alarms | None = None,
         on_silence: Callable[[float], None] = end_process,
     ) -> None:
         self.settings, self.source, self.outbox = settings, source, outbox
-        self._inspect = inspect
+        self._inspect, self._boards = inspect, boards
         self.courier = Courier(outbox, sink, backoff=backoff) if sink is not None else None
-        self.metrics = Metrics(lambda: outbox.waiting, lambda: outbox.refused)
+        self.alarms = alarms if alarms is not None else Alarms(outbox, settings.station)
+        self.metrics = Metrics(lambda: outbox.waiting, lambda: outbox.refused, self.alarms.raised)
         self.problem = ""
         self._watchdog = Watchdog(settings.silence, on_silence)
         self._stop = threading.Event()
         self._stopped_by: BaseException | None = None
         self._told = 0
+        self._hindered = -math.inf
         self._model = ""
 
     def run(self) -> None:
@@ -126,19 +136,25 @@ class Agent:
         """Take one image through; returns the seconds to wait before the next."""
         began = time.perf_counter()
         self._tell()
+        self._see_whether_it_is_over()
         try:
             taken = self.source.next()
         except Unusable as error:
             self._fail(error.token, error)
             return 0.0
+        finally:
+            self._see_source()
         if taken is None:
             return self.settings.pause
         try:
             inspection = self._timed("inspect", lambda: self._inspect(taken.data, taken.part))
-            self._timed("enqueue", lambda: self._put(inspection))
+            self._timed("enqueue", lambda: self._put(inspection, taken.data))
         except _LATER as error:
             # The image is sound and stays where it is.
-            self._say(error)
+            self.metrics.failures.labels(error.code).inc()
+            self.problem = error.message
+            self.alarms.tell("model_not_ready" if isinstance(error, ModelNotReady) else "outbox_full", error.message)
+            self._hindered = time.monotonic()
             return self.settings.retry
         except (InvalidInput, TooLarge, Conflict) as error:
             self._fail(taken.token, error)
@@ -154,8 +170,29 @@ class Agent:
         self.problem = ""
         return 0.0
 
-    def _put(self, inspection: Inspection) -> None:
-        self.outbox.put([event_of(inspection, station=self.settings.station, inspected=datetime.now(UTC))])
+    def _put(self, inspection: Inspection, image: bytes) -> None:
+        event = event_of(inspection, station=self.settings.station, inspected=datetime.now(UTC))
+        if self._boards is not None:  # first, for the event may leave at once
+            self._boards.keep(event, inspection, image)
+        while True:
+            try:
+                self.outbox.put([event])
+                return
+            except ResourceExceeded:
+                if self._boards is None or not self._boards.give_way():
+                    raise
+
+    def _see_whether_it_is_over(self) -> None:
+        if time.monotonic() - self._hindered > _CALM * self.settings.retry:
+            self.alarms.tell("outbox_full", "")
+            self.alarms.tell("model_not_ready", "")
+        self.alarms.flush()
+
+    def _see_source(self) -> None:
+        problem = self.source.problem
+        self.alarms.tell("source_lost", problem)
+        if self.courier is not None:
+            self.courier.station_problem = problem
 
     def _let_go(self, taken: Taken) -> None:
         try:

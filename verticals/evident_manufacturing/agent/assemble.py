@@ -3,16 +3,21 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from evident_core.errors import InvalidInput, NotFound
 from evident_manufacturing.agent.agent import Agent, AgentSettings
-from evident_manufacturing.agent.installed import InstalledModels, Kind, open_installed
+from evident_manufacturing.agent.alarms import Alarms
+from evident_manufacturing.agent.camera_source import CameraSource
+from evident_manufacturing.agent.http_source import HttpSource
+from evident_manufacturing.agent.installed import InstalledModels, Kind, open_installed, stores_folder
 from evident_manufacturing.agent.models import Inspect
-from evident_manufacturing.agent.sources import CameraSource, FolderSource, HttpSource, Source
-from evident_manufacturing.delivery.broker import MqttSettings
+from evident_manufacturing.agent.sources import FolderSource, Source
+from evident_manufacturing.agent.watch import CameraWatch
+from evident_manufacturing.delivery.boards import Boards
 from evident_manufacturing.delivery.courier import Sink
+from evident_manufacturing.delivery.messages import MqttSettings
 from evident_manufacturing.delivery.mqtt import MqttSink, PlainSettings
 from evident_manufacturing.delivery.outbox import Outbox
 from evident_manufacturing.delivery.rest import RestSettings, RestSink
@@ -26,8 +31,8 @@ from evident_manufacturing.settings import AgentSection
 
 _BROKER: Final = frozenset({"username", "password", "ca", "certificate", "key"})
 _MQTT: Final = _BROKER | {"confirm", "root", "takeover"}
-_SPARKPLUG: Final = _BROKER | {"primary_host"}
-_HTTP: Final = frozenset({"token", "ca"})
+_SPARKPLUG: Final = _BROKER | {"primary_host", "confirm"}
+_HTTP: Final = frozenset({"token", "ca", "pictures_mib"})
 _TAKES: Final = {
     "": frozenset[str](),
     "http": _HTTP,
@@ -36,7 +41,7 @@ _TAKES: Final = {
     "mqtts": _MQTT,
     "sparkplug": _SPARKPLUG,
     "sparkplugs": _SPARKPLUG,
-    "opc.tcp": frozenset({"certificate", "key", "confirm"}),
+    "opc.tcp": frozenset({"certificate", "key", "ca", "confirm"}),
 }
 """What each scheme of a sink makes use of."""
 _OF_SINKS: Final = frozenset().union(*_TAKES.values())
@@ -76,19 +81,25 @@ def open_agent(section: AgentSection, data_dir: Path) -> Iterator[Agent]:
     calibration = certificates.load(_file(section.calibration)) if section.calibration else None
     kind: Kind = "plain" if template is None else "fused"
 
-    def load(folder: Path) -> Inspect:
-        models = open_installed(folder, kind, precision=section.precision, threads=section.threads)
-        station = Station(models, template, specification, calibration)
-
-        def inspect(data: bytes, part: Part) -> Inspection:
-            return station.inspect(data, part, name=part.part_id, report=False)
-
-        return inspect
-
     outbox_path = Path(section.outbox) if section.outbox else data_dir / "manufacturing" / "outbox.sqlite3"
     with Outbox(outbox_path, owner=agent_id) as outbox:
         source = _source(section, outbox)
-        sink = _sink(section, address, agent_id, outbox)
+        boards = _boards(section, address, outbox_path)
+        sink = _sink(section, address, agent_id, outbox, boards)
+        alarms = Alarms(outbox, section.station, events=section.alarms)
+        watch = CameraWatch(alarms, template, live=isinstance(source, CameraSource))
+
+        def load(folder: Path) -> Inspect:
+            models = open_installed(
+                folder, kind, precision=section.precision, threads=section.threads, runtime=section.runtime
+            )
+            station = Station(models, template, specification, calibration, on_board=watch.see)
+
+            def inspect(data: bytes, part: Part) -> Inspection:
+                return station.inspect(data, part, name=part.part_id, report=False)
+
+            return inspect
+
         models = InstalledModels(models_folder(section, data_dir), kind, load)
         models.begin()
         yield Agent(
@@ -102,12 +113,14 @@ def open_agent(section: AgentSection, data_dir: Path) -> Iterator[Agent]:
             models,
             outbox,
             sink,
+            boards=boards,
+            alarms=alarms,
         )
 
 
 def models_folder(section: AgentSection, data_dir: Path) -> Path:
     """Where the installed models are."""
-    return Path(section.models) if section.models else data_dir / "manufacturing" / "models"
+    return Path(section.models) if section.models else stores_folder(data_dir)
 
 
 def _file(name: str) -> Path:
@@ -163,14 +176,24 @@ def _sink_address(section: AgentSection) -> SplitResult:
     return address
 
 
-def _sink(section: AgentSection, address: SplitResult, agent_id: str, outbox: Outbox) -> Sink | None:
+def _boards(section: AgentSection, address: SplitResult, outbox: Path) -> Boards | None:
+    """Only over HTTP can a destination ask for boards."""
+    if address.scheme not in ("http", "https") or not section.pictures_mib:
+        return None
+    template = Path(section.template) if section.template else None
+    return Boards(outbox.with_name(f"{outbox.stem}-boards"), template=template, max_bytes=section.pictures_mib << 20)
+
+
+def _sink(
+    section: AgentSection, address: SplitResult, agent_id: str, outbox: Outbox, boards: Boards | None
+) -> Sink | None:
     scheme, host = address.scheme, address.hostname or ""
     if not scheme:
         return None
     if scheme in ("http", "https"):
         token = section.token.get_secret_value()
         headers = {"Authorization": f"Bearer {token}"} if token else None
-        return RestSink(RestSettings(section.sink, headers=headers, ca=section.ca))
+        return RestSink(RestSettings(section.sink, headers=headers, ca=section.ca), boards)
     if scheme == "opc.tcp":
         from evident_manufacturing.delivery.opcua import OpcUaSettings, OpcUaSink  # asyncua takes a second to import
 
@@ -181,6 +204,7 @@ def _sink(section: AgentSection, address: SplitResult, agent_id: str, outbox: Ou
                 port=address.port or 4840,
                 certificate=section.certificate,
                 key=section.key,
+                clients=section.ca,
                 confirm="client" if section.confirm == "mes" else "shown",
             )
         )
@@ -210,7 +234,9 @@ def _sink(section: AgentSection, address: SplitResult, agent_id: str, outbox: Ou
     group = address.path.strip("/")
     if not group:
         raise InvalidInput(f"The sink {section.sink} names no group; give sparkplug://{host}/GROUP.", sink=section.sink)
-    return SparkplugSink(broker, SparkplugSettings(group, agent_id, section.station, section.primary_host), outbox)
+    confirm: Literal["broker", "mes"] = "mes" if section.confirm == "mes" else "broker"
+    edge = SparkplugSettings(group, agent_id, section.station, section.primary_host, confirm)
+    return SparkplugSink(broker, edge, outbox)
 
 
 def _without_password(address: str) -> str:

@@ -5,7 +5,6 @@ agent looks at the store's pointer before each board, so that what another proce
 from the next board on, on probation as if it had been installed here.
 """
 
-import hashlib
 import logging
 import shutil
 import tempfile
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evident_core.errors import EvidentError, InvalidInput, ModelNotReady
-from evident_manufacturing.agent.models import Inspect, ModelStore, Pointer
+from evident_manufacturing.agent.models import Inspect, ModelStore, Pointer, check, read_pointer
 from evident_manufacturing.inspection.ingest import Board, ingest
 from evident_manufacturing.inspection.perceive import Models, perceive
 from evident_manufacturing.inspection.perceive.arbiter import read_arbiter
@@ -28,7 +27,6 @@ from evident_manufacturing.inspection.perceive.detector import (
     FOLDER,
     Detector,
     Manifest,
-    ModelFile,
     read_manifest,
     write_manifest,
 )
@@ -150,6 +148,37 @@ class InstalledModels(ModelStore):
         logger.info("Model %s is in use in place of %s.", self.pointer.current, before or "none")
 
 
+def folder_in_use(models: Path, kind: Kind) -> Path:
+    """Where the model lies that inspects: in the stores of ``models`` where one is installed, else the one that ships.
+
+    Raises:
+        ModelNotReady: The store's pointer cannot be read, or names a version that is not there.
+    """
+    current = read_pointer(models / kind).current
+    if not current:
+        return FOLDER / kind
+    folder = models / kind / current
+    if not folder.is_dir():
+        raise ModelNotReady(f"Model {current} is in use, but {folder} is not there; install it again.", version=current)
+    return folder
+
+
+def open_in_use(models: Path) -> Models:
+    """The models that inspect, of both kinds, as their stores name them at this moment.
+
+    Raises:
+        ModelNotReady: A file is missing.
+        InvalidInput: A file is not its manifest's.
+    """
+    fused, plain = (folder_in_use(models, kind) for kind in KINDS)
+    return Models(fused=Detector(fused), arbiter=read_arbiter(fused), plain=Detector(plain) if plain.is_dir() else None)
+
+
+def stores_folder(data_dir: Path) -> Path:
+    """Where the stores are whose settings name no other place."""
+    return data_dir / "manufacturing" / "models"
+
+
 def kind_of(source: Path) -> Kind:
     """Which kind of model an exported folder holds: one with an arbiter compares with a template."""
     return "fused" if (source / _ARBITER).is_file() else "plain"
@@ -159,36 +188,30 @@ def bundle(source: Path, into: Path) -> Manifest:
     """Copy what an agent runs of an exported model, with a manifest that names each file of it.
 
     Raises:
-        InvalidInput: The manifest names a file elsewhere, or cannot be read.
+        InvalidInput: A file is not its manifest's, or not named by it.
         ModelNotReady: There is no manifest, a file is missing, or none passed its gates.
     """
-    manifest = read_manifest(source)
-    files = [file for file in manifest.files if file.passed]
+    manifest = check(source)
+    files = tuple(file for file in manifest.files if file.passed)
     if not files:
         raise ModelNotReady(f"No file of {source} passed its gates; train on, and export again.", path=str(source))
-    if kind_of(source) == "fused":
-        digest = hashlib.sha256((source / _ARBITER).read_bytes()).hexdigest()
-        files.append(ModelFile(name=_ARBITER, sha256=digest, precision="arbiter", passed=False))
-    for file in files:
-        path = source / file.name
-        if Path(file.name).name != file.name or path.is_symlink():
-            raise InvalidInput(f"The manifest of {source} names {file.name!r}, which is not a file in it.")
-        if not path.is_file():
-            raise ModelNotReady(f"{path} is missing; the manifest beside it names it.", path=str(path))
-        shutil.copyfile(path, into / file.name)
-    made = manifest.model_copy(update={"files": tuple(files)})
+    for name in (*(file.name for file in files), *manifest.beside):
+        shutil.copyfile(source / name, into / name)
+    made = manifest.model_copy(update={"files": files})
     write_manifest(into, made)
     return made
 
 
-def open_installed(folder: Path, kind: Kind, *, precision: str = "", threads: int = 0) -> Models:
+def open_installed(
+    folder: Path, kind: Kind, *, precision: str = "", threads: int = 0, runtime: str = "onnxruntime"
+) -> Models:
     """The models that inspect with an installed one, which has shown that it finds known defects.
 
     Raises:
         ModelNotReady: A file is missing, or none is of that precision.
         InvalidInput: A file is not its manifest's, or a known defect is missed or a sound board is not seen as one.
     """
-    opened = partial(Detector, precision=precision or None, threads=threads or None)
+    opened = partial(Detector, precision=precision or None, threads=threads or None, runtime=runtime)
     if kind == "fused":
         models = Models(fused=opened(folder), arbiter=read_arbiter(folder))
     else:

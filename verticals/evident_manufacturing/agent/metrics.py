@@ -1,13 +1,18 @@
 """What an agent tells Prometheus; p50 and p99 come from the histogram, here for a page as there for a query."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from evident_manufacturing.agent.alarms import CODES
+
 BUCKETS: Final = tuple(round(0.001 * 1.25**step, 6) for step in range(45))
 """Seconds, from 1 ms to 18 s, each a quarter more than the one before: a quantile is off by at most a quarter."""
+
+STEPS: Final = ("inspect", "enqueue", "whole")
 
 
 class Metrics:
@@ -16,9 +21,10 @@ class Metrics:
     Args:
         waiting: Gives the number of events in the outbox.
         refused: Gives the number of those that the MES refuses.
+        raised: The alarms that are not over, by their code.
     """
 
-    def __init__(self, waiting: Callable[[], int], refused: Callable[[], int]) -> None:
+    def __init__(self, waiting: Callable[[], int], refused: Callable[[], int], raised: Container[str]) -> None:
         self.registry = CollectorRegistry()
         self.parts = Counter(
             "evident_parts", "Parts inspected, by what was decided.", ["decision"], registry=self.registry
@@ -33,6 +39,18 @@ class Metrics:
         self.model = Gauge("evident_model_info", "1 for the model in use.", ["version"], registry=self.registry)
         Gauge("evident_outbox_waiting", "Events not delivered yet.", registry=self.registry).set_function(waiting)
         Gauge("evident_outbox_refused", "Events the MES refuses.", registry=self.registry).set_function(refused)
+        alarm = Gauge("evident_alarm", "1 while a person must see to it.", ["code"], registry=self.registry)
+        for code in CODES:
+            alarm.labels(code).set_function(partial(_is_in, raised, code))
+        spent = Gauge(
+            "evident_step_quantile_seconds",
+            "Median and 99th percentile of the time of a step since the start, of evident_step_seconds.",
+            ["step", "quantile"],
+            registry=self.registry,
+        )
+        for step in STEPS:
+            for q in (0.5, 0.99):
+                spent.labels(step, str(q)).set_function(partial(self.quantile, q, step))
 
     def serve(self, port: int, host: str = "127.0.0.1") -> Callable[[], None]:
         """Serve ``/metrics``; returns what stops it."""
@@ -58,6 +76,10 @@ class Metrics:
                 if sample.name.endswith("_bucket") and sample.labels["step"] == step:
                     counts[float(sample.labels["le"])] = sample.value
         return quantile(q, counts)
+
+
+def _is_in(raised: Container[str], code: str) -> float:
+    return float(code in raised)
 
 
 def quantile(q: float, counts: dict[float, float]) -> float:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from evident_core.errors import EvidentError, InvalidInput, ModelNotReady
-from evident_manufacturing.inspection.perceive.detector import read_manifest
+from evident_manufacturing.inspection.perceive.detector import Manifest, read_manifest
 from evident_manufacturing.inspection.schema import Inspection, Part
 
 logger = logging.getLogger(__name__)
@@ -126,8 +126,7 @@ class ModelStore:
             InvalidInput: A file is missing, not the manifest's, or not named by it; or the self-test failed.
             ModelNotReady: There is no manifest, or a file is missing.
         """
-        check(source)
-        version = read_manifest(source).version
+        version = check(source).version
         if not version or version.startswith(".") or Path(version).name != version:
             raise InvalidInput(f"{version!r} cannot be the name of a folder; give the model another version.")
         with self._lock:
@@ -204,13 +203,7 @@ class ModelStore:
         return inspect
 
     def _read_pointer(self) -> Pointer:
-        try:
-            read = json.loads((self.folder / _POINTER).read_bytes())
-            return Pointer(str(read["current"]), str(read["previous"]))
-        except FileNotFoundError:
-            return Pointer("")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelNotReady(f"{self.folder / _POINTER} cannot be read ({error}); install a model again.") from error
+        return read_pointer(self.folder)
 
     def _point(self, pointer: Pointer) -> None:
         new = self.folder / f"{_POINTER}.new"
@@ -227,21 +220,42 @@ class ModelStore:
                 shutil.rmtree(each, ignore_errors=True)
 
 
-def check(folder: Path) -> None:
-    """See that a model's folder is what its manifest says: each file with its SHA-256, and no file beside them.
+def read_pointer(folder: Path) -> Pointer:
+    """Which versions a store's folder names; empty where nothing was installed yet.
+
+    Raises:
+        ModelNotReady: The file cannot be read.
+    """
+    try:
+        read = json.loads((folder / _POINTER).read_bytes())
+        return Pointer(str(read["current"]), str(read["previous"]))
+    except (FileNotFoundError, NotADirectoryError):
+        return Pointer("")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelNotReady(f"{folder / _POINTER} cannot be read ({error}); install a model again.") from error
+
+
+def check(folder: Path) -> Manifest:
+    """See that a model's folder is what its manifest says, and return that: each file with its SHA-256, and no other.
+
+    A network that failed its gates need not be there: no agent runs it.
 
     Raises:
         InvalidInput: A file is another than the manifest's, lies elsewhere, or is not named.
         ModelNotReady: There is no manifest, or a file is missing.
     """
-    named = {file.name: file.sha256 for file in read_manifest(folder).files}
-    if not named:
+    manifest = read_manifest(folder)
+    named = {file.name: file.sha256 for file in manifest.files} | manifest.beside
+    if not manifest.files:
         raise InvalidInput(f"The manifest of {folder} names no file; export the model again.", path=str(folder))
+    failed = {file.name for file in manifest.files if not file.passed}
     for name, sha256 in named.items():
         path = folder / name
         if Path(name).name != name or path.is_symlink():
             raise InvalidInput(f"The manifest of {folder} names {name!r}, which is not a file in it.", path=str(path))
         if not path.is_file():
+            if name in failed:
+                continue
             raise ModelNotReady(f"{path} is missing; the manifest beside it names it.", path=str(path))
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
@@ -250,4 +264,7 @@ def check(folder: Path) -> None:
                 )
     allowed = {*named, _MANIFEST, "CARD.md"}
     if strange := sorted(each.name for each in folder.iterdir() if each.name not in allowed):
-        raise InvalidInput(f"{strange[0]!r} in {folder} is not in the manifest; take it away.", path=str(folder))
+        raise InvalidInput(
+            f"{strange[0]!r} in {folder} is not in the manifest; take it away, or export again.", path=str(folder)
+        )
+    return manifest

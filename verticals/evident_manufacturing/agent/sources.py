@@ -1,4 +1,4 @@
-"""Where images come from: a folder that a camera writes to, an HTTP server, a camera itself.
+"""Where images come from: what every source is, and the folder that a camera's software writes to.
 
 Each gives one image at a time with the part it is of, and is told when that part's event is safe. What a folder or
 server gave and was not told of is given again, so an agent that is killed loses no part. A camera's frame is gone with
@@ -9,14 +9,11 @@ import hashlib
 import json
 import logging
 import shutil
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
-from urllib.parse import unquote, urljoin, urlsplit
 
-from evident_core.errors import EvidentError, InvalidInput, NotFound
+from evident_core.errors import EvidentError, NotFound
 from evident_manufacturing.inspection.schema import Part
 
 logger = logging.getLogger(__name__)
@@ -24,7 +21,7 @@ logger = logging.getLogger(__name__)
 MAX_BYTES: Final = 512 << 20
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 DONE, FAILED = "done", "failed"
-_FIELDS: Final = ("part_id", "product", "lot", "camera", "taken")
+FIELDS: Final = ("part_id", "product", "lot", "camera", "taken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,13 @@ class Taken:
 
 
 class Source(Protocol):
-    """Where images come from."""
+    """Where images come from.
+
+    Attributes:
+        problem: Why it gives nothing and will not before somebody sees to it; empty where all is well.
+    """
+
+    problem: str
 
     def next(self) -> Taken | None:
         """The next image; None where there is none now. An error is about one image, and is told to :meth:`failed`."""
@@ -92,6 +95,7 @@ class FolderSource:
         if not folder.is_dir():
             raise NotFound(f"There is no folder {folder} to watch; make it, or give another.", folder=str(folder))
         self.folder, self._product, self._camera, self._max_bytes = folder, product, camera, max_bytes
+        self.problem = ""
         self._seen: dict[str, tuple[int, int]] = {}
         self._ready: list[str] = []
 
@@ -132,7 +136,13 @@ class FolderSource:
 
     def _look(self) -> None:
         now: dict[str, tuple[int, int]] = {}
-        for path in self.folder.iterdir():
+        try:
+            paths = list(self.folder.iterdir())
+        except OSError as error:  # a network drive that is away, for example
+            self.problem = f"The folder {self.folder} cannot be read: {error.strerror}."
+            return
+        self.problem = ""
+        for path in paths:
             if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or path.is_symlink():
                 continue
             try:
@@ -150,7 +160,7 @@ class FolderSource:
         if beside.is_file():
             try:
                 read = json.loads(beside.read_text(encoding="utf-8-sig"))
-                given |= {name: read[name] for name in _FIELDS if read.get(name) is not None}
+                given |= {name: read[name] for name in FIELDS if read.get(name) is not None}
             except (OSError, ValueError, AttributeError) as error:
                 raise Unusable(f"{beside.name} cannot be read: {error}.", path.name) from error
         return make_part(given, path.name)
@@ -168,147 +178,6 @@ class FolderSource:
             shutil.move(beside, target.with_suffix(".json"))
         shutil.move(source, target)
         return target
-
-
-class HttpSource:
-    """A server that gives one image for each GET: 200 with the image, or 204 and 304 where there is none.
-
-    ``Evident-Part-Id``, ``-Product``, ``-Lot``, ``-Camera`` name the part (percent-encoded UTF-8). Where the answer has
-    ``Evident-Ack``, a path on the same server, that is posted to once the event is safe, or with the reason why not.
-
-    Raises:
-        InvalidInput: The URL is not one of http or https.
-    """
-
-    def __init__(self, url: str, *, product: str = "", seconds: float = 10.0, max_bytes: int = MAX_BYTES) -> None:
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise InvalidInput(f"{url!r} is not an address to get images from; give one with http:// or https://.")
-        self.url, self._product, self._max_bytes = url, product, max_bytes
-        import httpx  # an agent without such a source starts without it: it takes a sixth of the start
-
-        self._client, self._broken = httpx.Client(timeout=seconds), httpx.HTTPError
-        self._etag = self._new_etag = ""
-        self._problem = ""
-
-    def next(self) -> Taken | None:
-        """The image that the server has; None also while it does not answer.
-
-        Raises:
-            Unusable: An image that is too large, or a part that cannot be.
-        """
-        condition = {"If-None-Match": self._etag} if self._etag else {}
-        try:
-            with self._client.stream("GET", self.url, headers=condition) as answer:
-                if answer.status_code != 200:
-                    return None
-                token = answer.headers.get("Evident-Ack", "")
-                data = bytearray()
-                for chunk in answer.iter_bytes():
-                    data += chunk
-                    if len(data) > self._max_bytes:
-                        raise Unusable(f"An image of more than {self._max_bytes} bytes came from {self.url}.", token)
-                headers = answer.headers
-        except self._broken as error:
-            self._say(f"{self.url} does not give images: {type(error).__name__}: {error}")
-            return None
-        self._say("")
-        self._new_etag = headers.get("ETag", "")
-        given: dict[str, Any] = {"part_id": unnamed(bytes(data)), "product": self._product}
-        for name in _FIELDS:
-            if value := headers.get(f"Evident-{name.replace('_', '-')}"):
-                given[name] = unquote(value)
-        return Taken(bytes(data), make_part(given, token), token)
-
-    def done(self, taken: Taken) -> None:
-        """Tell the server, where it asked for that."""
-        self._acknowledge(taken.token, {"status": "done"})
-
-    def failed(self, token: str, reason: str) -> None:
-        """Tell the server, where it asked for that."""
-        self._acknowledge(token, {"status": "failed", "reason": reason})
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
-
-    def _acknowledge(self, token: str, said: dict[str, str]) -> None:
-        self._etag = self._new_etag  # not before: an image that is not safe must be given again
-        target = urljoin(self.url, token)
-        if not token or urlsplit(target)[:2] != urlsplit(self.url)[:2]:
-            return  # none was asked for, or another server than ours would be told
-        try:
-            self._client.post(target, json=said)
-        except self._broken:
-            self._etag = ""  # it gives the image again, and the outbox knows the part
-
-    def _say(self, problem: str) -> None:
-        if problem and problem != self._problem:
-            logger.warning("%s", problem)
-        self._problem = problem
-
-
-class CameraSource:
-    """A camera, or a video file, through OpenCV; one frame for each trigger, as lossless PNG.
-
-    Args:
-        device: Number or address of the camera.
-        number: Gives the next part's number, and never one twice: ``lambda: outbox.count("camera top")``.
-        trigger: Whether a part lies under the camera now; by default always.
-        camera: Its name; also the beginning of the part ids.
-        product: Of the parts.
-        retry_seconds: Between tries to open a camera that is gone.
-    """
-
-    def __init__(
-        self,
-        device: int | str,
-        *,
-        number: Callable[[], int],
-        trigger: Callable[[], bool] = lambda: True,
-        camera: str = "camera",
-        product: str = "",
-        retry_seconds: float = 2.0,
-    ) -> None:
-        self._device, self._number, self._trigger = device, number, trigger
-        self._camera, self._product, self._retry_seconds = camera, product, retry_seconds
-        self._capture: Any = None
-        self._again = 0.0
-        self._pending: Taken | None = None
-
-    def next(self) -> Taken | None:
-        """A frame; the last one again where it was not said to be safe; None without a trigger or a camera."""
-        if self._pending is not None:
-            return self._pending
-        if not self._trigger() or time.monotonic() < self._again:
-            return None
-        import cv2
-
-        if self._capture is None:
-            self._capture = cv2.VideoCapture(self._device)
-        got, frame = self._capture.read()
-        if not got:
-            self._capture.release()
-            self._capture = None
-            self._again = time.monotonic() + self._retry_seconds
-            return None
-        _, encoded = cv2.imencode(".png", frame)
-        part = Part(part_id=f"{self._camera}-{self._number():08d}", product=self._product, camera=self._camera)
-        self._pending = Taken(encoded.tobytes(), part, part.part_id)
-        return self._pending
-
-    def done(self, taken: Taken) -> None:  # noqa: ARG002  # there is one frame
-        """Take the next frame from now on."""
-        self._pending = None
-
-    def failed(self, token: str, reason: str) -> None:  # noqa: ARG002  # the same
-        """Take the next frame from now on; a frame cannot be put aside."""
-        self._pending = None
-
-    def close(self) -> None:
-        """Release the camera."""
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
 
 
 def make_part(given: dict[str, Any], token: str) -> Part:

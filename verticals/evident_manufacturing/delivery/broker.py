@@ -5,14 +5,12 @@ outbox's to send again, and would go twice if the client library sent it too.
 """
 
 import logging
-import re
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from paho.mqtt.client import MQTT_ERR_SUCCESS, Client, MQTTMessage
@@ -20,79 +18,16 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from evident_core.errors import InvalidInput
 from evident_manufacturing.delivery.courier import Stopped
+from evident_manufacturing.delivery.messages import Confirmed, Message, MqttSettings, tls_context
 
 logger = logging.getLogger(__name__)
 
 _TAKEN_OVER: Final = 0x8E
 _NOBODY: Final = 0x10
 _NEVER: Final = frozenset({0x87, 0x90, 0x99})
-_LEVEL: Final = re.compile(r"[^+#/\x00-\x1f\x7f]{1,64}")
 _WINDOW: Final = 200
 _HEADER: Final = 256
-
-
-@dataclass(frozen=True, slots=True)
-class MqttSettings:
-    """Where the broker is and how to be let in.
-
-    Attributes:
-        host: Name or address.
-        client_id: One for each agent; a broker closes the connection of an older client of the same id.
-        tls: Whether to encrypt; 8883 is the usual port then.
-        ca: A file of certificates to trust in place of the system's; empty: the system's.
-        certificate: And ``key``: files of this agent's own certificate, where the broker asks for one.
-        keepalive: Seconds of silence after which either side tests the other.
-        session_seconds: How long the broker keeps this client's subscriptions while it is away.
-        seconds: To connect, and to have a batch confirmed.
-    """
-
-    host: str
-    client_id: str
-    port: int = 1883
-    username: str = ""
-    password: str = field(default="", repr=False)
-    tls: bool = False
-    ca: str = ""
-    certificate: str = ""
-    key: str = ""
-    keepalive: int = 20
-    session_seconds: int = 7 * 86_400
-    seconds: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What is published, with user properties (MQTT 5) beside it."""
-
-    topic: str
-    payload: bytes
-    qos: int = 1
-    retain: bool = False
-    properties: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Confirmed:
-    """What a broker said to published messages, by their index; ``problem`` is why the others were not confirmed."""
-
-    taken: set[int] = field(default_factory=set)
-    refused: dict[int, str] = field(default_factory=dict)
-    problem: str = ""
-
-
-def level(name: str, what: str) -> str:
-    """A name as one level of a topic.
-
-    Raises:
-        InvalidInput: It is empty, longer than 64 characters, or has one of ``+ # /`` or a control character in it.
-    """
-    if not _LEVEL.fullmatch(name):
-        raise InvalidInput(
-            f"The {what} {name!r} cannot be in a topic: give 1 to 64 characters without + # / or controls."
-        )
-    return name
 
 
 class Connection:
@@ -138,7 +73,7 @@ class Connection:
         if settings.username:
             client.username_pw_set(settings.username, settings.password or None)
         if settings.tls:
-            client.tls_set_context(_tls(settings))
+            client.tls_set_context(tls_context(settings))
         if will is not None:
             client.will_set(will.topic, will.payload, will.qos, will.retain)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
@@ -199,6 +134,12 @@ class Connection:
             return problem
         return ""
 
+    def too_large(self, message: Message) -> str:
+        """Why a message is more than the broker takes, which would close the connection; an empty text where not."""
+        if len(message.payload) + _HEADER <= self._max_packet:
+            return ""
+        return f"the broker takes packets of at most {self._max_packet} bytes"
+
     def send(self, messages: Sequence[Message]) -> list[int]:
         """Hand messages to the network; their numbers for :meth:`confirm`, -1 for one that was not taken."""
         numbers = []
@@ -219,8 +160,8 @@ class Connection:
         """
         result = Confirmed()
         for index, message in enumerate(messages):
-            if len(message.payload) + _HEADER > self._max_packet:
-                result.refused[index] = f"the broker takes packets of at most {self._max_packet} bytes"
+            if refusal := self.too_large(message):
+                result.refused[index] = refusal
         kept = [index for index in range(len(messages)) if index not in result.refused]
         numbers: dict[int, int] = {}
         in_time = True
@@ -330,14 +271,3 @@ class Connection:
 def _send_at_once(_: Any, __: Any, to: Any) -> None:
     # Without it a window's last packet waits for the acknowledgement of the one before it, some 40 ms.
     to.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _tls(settings: MqttSettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.ca or None)
-        if settings.certificate:
-            context.load_cert_chain(settings.certificate, settings.key or None)
-    except (OSError, ssl.SSLError) as error:
-        files = ", ".join(each for each in (settings.ca, settings.certificate, settings.key) if each)
-        raise InvalidInput(f"A certificate or key of {files} cannot be read: {error}.") from error
-    return context

@@ -28,8 +28,12 @@ class Sink(Protocol):
         """Send a batch and return what the destination confirmed, within a bounded time."""
         ...
 
-    def idle(self) -> str:
-        """Called while there is nothing to send: be there; why that is not so, or an empty text."""
+    def idle(self, station_problem: str = "") -> str:
+        """Called while there is nothing to send: be there; why that is not so, or an empty text.
+
+        Args:
+            station_problem: Why the station gives no images at present, for who has a word for that; empty: it does.
+        """
         ...
 
     def close(self) -> None:
@@ -79,6 +83,7 @@ class Courier:
         problem: Why nothing arrives at present; empty while things do.
         delivered: Events delivered since this was made.
         failures: Batches in a row of which nothing arrived.
+        station_problem: Why the station gives no images at present; set by the agent.
     """
 
     def __init__(
@@ -92,6 +97,7 @@ class Courier:
     ) -> None:
         self.outbox, self.sink = outbox, sink
         self.problem, self.delivered, self.failures = "", 0, 0
+        self.station_problem = ""
         self._limit, self._max_bytes = limit, max_bytes
         self._backoff = backoff or Backoff()
         self._held: dict[int, float] = {}
@@ -166,7 +172,7 @@ class Courier:
 
     def _idle(self) -> str:
         try:
-            return self.sink.idle()
+            return self.sink.idle(self.station_problem)
         except Stopped:
             raise
         except EvidentError as error:

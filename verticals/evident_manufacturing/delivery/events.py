@@ -1,7 +1,10 @@
-"""From an inspection to the event that a MES gets: compact JSON, of bounded size, with text that is safe to show.
+"""From an inspection or an alarm to the event that a MES gets: compact JSON, bounded, with text that is safe to show.
 
-The form is ``data/event.schema.json``. An event's id is a function of the station, the part's id and the revision, so
-that the same part reported twice is the same event, by whichever agent and after whatever crash.
+An inspection has the form ``data/event.schema.json``. Its event's id is a function of the station, the part's id and
+the revision, so that the same part reported twice is the same event, by whichever agent and after whatever crash.
+
+What a person must see to at the station itself, a full disk or a camera that froze, is an event too, of the form
+``data/alarm.schema.json``.
 """
 
 import hashlib
@@ -17,11 +20,14 @@ from evident_core.evidence import Frozen
 from evident_manufacturing.inspection.schema import Defect, Inspection, Quantity, Reason
 
 FORM: Final = "evident.inspection/1"
+ALARM_FORM: Final = "evident.alarm/1"
 SCHEMA: Final = Path(__file__).with_name("data") / "event.schema.json"
+ALARM_SCHEMA: Final = SCHEMA.with_name("alarm.schema.json")
 MAX_TEXT: Final = 128
 MAX_DEFECTS: Final = 500
 _NAMESPACE: Final = uuid.UUID("6c0b3f9e-6f0c-5a5e-9a55-2f6d1d0a7c11")
 _MARK: Final = 9
+_ALARM_BEGINS: Final = f'{{"form":"{ALARM_FORM}"'.encode()
 
 
 class Event(Frozen):
@@ -110,6 +116,44 @@ def event_of(inspection: Inspection, *, station: str, inspected: datetime, revis
         fingerprint=inspection.input.sha256,
         body=json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(),
     )
+
+
+def alarm_of(
+    code: str, *, station: str, number: int, raised: bool, message: str, at: datetime, part_id: str = ""
+) -> Event:
+    """The event of an alarm at a station.
+
+    Args:
+        code: Of the alarm, for programs: ``outbox_full``, ``source_lost``, ``frozen_camera``, …
+        station: The inspection point.
+        number: Of the event, never one twice at a station; it stands for time, which a clock may set back.
+        raised: Whether the trouble began, or is over.
+        message: A sentence for a person.
+        at: When that was seen, with its time zone.
+        part_id: The part that showed it; empty: none.
+
+    Raises:
+        InvalidInput: A time without its zone.
+    """
+    identity = str(uuid.uuid5(_NAMESPACE, json.dumps([station, "alarm", code, number])))
+    body = {
+        "form": ALARM_FORM,
+        "event_id": identity,
+        "station": plain_text(station),
+        "code": code,
+        "state": "raised" if raised else "cleared",
+        "message": plain_text(message, 500),
+        "part_id": plain_text(part_id),
+        "at": _utc(at),
+    }
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    # Its own part of the queue: alarms of a code keep their order, and wait for nothing else.
+    return Event(event_id=identity, part_id=f"alarm:{code}", fingerprint="", body=text.encode())
+
+
+def is_alarm(body: bytes) -> bool:
+    """Whether the body of an event is an alarm's."""
+    return body.startswith(_ALARM_BEGINS)
 
 
 def _reason(reason: Reason) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Events to a MES over plain MQTT 5: QoS 1, a session that the broker keeps, a last will, TLS.
 
 ``<root>/<station>/result`` carries the events, each with the user properties ``event-id`` and ``sequence``;
-``<root>/<station>/state`` is retained and says who is online; on ``<root>/<station>/ack`` a MES may confirm events.
+``<root>/<station>/alarm/<code>`` carries alarms and is retained, so that the broker's word is enough: who comes later
+sees what is raised. ``<root>/<station>/state`` is retained and says who is online; on ``<root>/<station>/ack`` a MES
+may confirm events.
 
 A broker's confirmation says that the broker has an event. What it then loses, by a crash or a full queue, the MES never
 sees. ``confirm="mes"`` waits for the MES itself: event ids, one a line, on the topic ``ack``.
@@ -12,8 +14,10 @@ import uuid
 from dataclasses import dataclass
 from typing import Literal
 
-from evident_manufacturing.delivery.broker import Connection, Message, MqttSettings, level
+from evident_manufacturing.delivery.broker import Connection
 from evident_manufacturing.delivery.courier import Stopped
+from evident_manufacturing.delivery.events import is_alarm
+from evident_manufacturing.delivery.messages import Message, MqttSettings, level
 from evident_manufacturing.delivery.outbox import Queued, Receipt
 
 
@@ -49,10 +53,11 @@ class MqttSink:
         self.broker, self.settings = broker, settings
         base = f"{level(settings.root, 'root')}/{level(settings.station, 'station')}"
         self.result_topic, self.state_topic, self.ack_topic = f"{base}/result", f"{base}/state", f"{base}/ack"
+        self.alarm_topic = f"{base}/alarm"
         self._connection: Connection | None = None
         self._confirmed: set[str] = set()
 
-    def idle(self) -> str:
+    def idle(self, station_problem: str = "") -> str:  # noqa: ARG002  # an alarm tells of it
         """Be online; why that is not so, or an empty text.
 
         Raises:
@@ -84,12 +89,21 @@ class MqttSink:
         connection = self._open()
         if isinstance(connection, str):
             return Receipt(problem=connection)
-        waiting = {queued.event_id: queued.sequence for queued in batch}
+        results = [queued for queued in batch if not is_alarm(queued.body)]
+        alarms = [queued for queued in batch if is_alarm(queued.body)]
+        told = connection.publish([self._alarm(queued) for queued in alarms], heard=False)
+        receipt = self._send_results(connection, results) if results and not told.problem else Receipt()
+        delivered = {*receipt.delivered, *(alarms[index].sequence for index in told.taken)}
+        refused = {**receipt.refused, **{alarms[index].sequence: why for index, why in told.refused.items()}}
+        return Receipt(delivered, refused, told.problem or receipt.problem)
+
+    def _send_results(self, connection: Connection, batch: list[Queued]) -> Receipt:
         self._confirmed.clear()
         result = connection.publish([self._result(queued) for queued in batch])
         refused = {batch[index].sequence: reason for index, reason in result.refused.items()}
         if self.settings.confirm == "broker":
             return Receipt({batch[index].sequence for index in result.taken}, refused, result.problem)
+        waiting = {batch[index].event_id: batch[index].sequence for index in result.taken}
         connection.wait(lambda: self._confirmed.issuperset(waiting))
         delivered = {waiting[event_id] for event_id in self._confirmed & waiting.keys()}
         missing = len(batch) - len(delivered) - len(refused)
@@ -151,9 +165,16 @@ class MqttSink:
         return Message(self.state_topic, json.dumps(told).encode(), retain=True)
 
     def _result(self, queued: Queued) -> Message:
-        properties = {"event-id": queued.event_id, "sequence": str(queued.sequence)}
-        return Message(self.result_topic, queued.body, properties=properties)
+        return Message(self.result_topic, queued.body, properties=_properties(queued))
+
+    def _alarm(self, queued: Queued) -> Message:
+        topic = f"{self.alarm_topic}/{json.loads(queued.body)['code']}"
+        return Message(topic, queued.body, retain=True, properties=_properties(queued))
 
     def _on_message(self, topic: str, payload: bytes) -> None:
         if topic == self.ack_topic:
             self._confirmed.update(payload.decode("ascii", "replace").split())
+
+
+def _properties(queued: Queued) -> dict[str, str]:
+    return {"event-id": queued.event_id, "sequence": str(queued.sequence)}

@@ -2,7 +2,7 @@
 
 ``Objects/<station>/ResultManagement/Results/LastResult`` is a ``ResultDataType``; each result fires a
 ``ResultReadyEventType`` at the station; ``GetResultById`` gives one of the latest results, and ``AcknowledgeResults``
-says that a client has some.
+says that a client has some. An alarm fires a ``StationAlarmEventType``, and needs no acknowledgement.
 
 The names and their meaning are the companion specification's (sections 8.3.8.4 and 12.17), in a name space of our own:
 its state machines and recipe management are not here, and ids are strings where it has structures of one string.
@@ -10,6 +10,7 @@ its state machines and recipe management are not here, and ids are strings where
 
 import asyncio
 import json
+import socket
 import threading
 from collections import OrderedDict
 from collections.abc import Coroutine
@@ -18,7 +19,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from asyncua import ua
@@ -27,13 +27,17 @@ from asyncua.common.structures104 import new_struct, new_struct_field
 from asyncua.server.server import Server
 from asyncua.ua.uaerrors import UaError
 
-from evident_core.errors import EvidentError, InvalidInput, NotFound
+from evident_core.errors import EvidentError, InvalidInput
+from evident_manufacturing.delivery.events import is_alarm
+from evident_manufacturing.delivery.opcua_security import Security
 from evident_manufacturing.delivery.outbox import Queued, Receipt
 
 NAMESPACE: Final = "urn:evident:manufacturing:vision"
 COMPLETED: Final = 1
 _BASE_EVENT_TYPE: Final = 2041
 _UNKNOWN: Final = -1
+_SEVERE: Final = 700  # of 1 to 1000, Part 5, 6.4.2
+_MILD: Final = 100
 _START_SECONDS: Final = 60.0
 _LEAST_SECONDS: Final = 10.0  # within the process; however short a client may take to acknowledge
 _FIELDS: Final = (
@@ -63,6 +67,7 @@ class OpcUaSettings:
         host: Any other than loopback needs a certificate.
         port: 4840 is OPC UA's own.
         certificate: And ``key``: PEM or DER files; with them only signed and encrypted connections are let in.
+        clients: PEM file of the certificates, or of their issuers, of clients that are let in; empty: any.
         confirm: Whether a result counts as delivered once it is ``"shown"``, or when a ``"client"`` acknowledged it.
         keep: How many results ``GetResultById`` knows.
         seconds: To show a result, and to have a batch acknowledged.
@@ -73,6 +78,7 @@ class OpcUaSettings:
     port: int = 4840
     certificate: str = ""
     key: str = ""
+    clients: str = ""
     confirm: Literal["shown", "client"] = "shown"
     keep: int = 1000
     seconds: float = 10.0
@@ -103,13 +109,14 @@ class OpcUaSink:
         self._thread: threading.Thread | None = None
         self._server: Any = None
         self._event: Any = None
+        self._alarm: Any = None
         self._last: Any = None
         self._kind: Any = None
         self._results: OrderedDict[str, Any] = OrderedDict()
         self._acknowledged: set[str] = set()
         self._changed = threading.Condition()
 
-    def idle(self) -> str:
+    def idle(self, station_problem: str = "") -> str:  # noqa: ARG002  # an alarm tells of it
         """Have the server up; why that is not so, or an empty text."""
         if self._server is not None:
             return ""
@@ -134,13 +141,14 @@ class OpcUaSink:
             return Receipt(problem=f"a result could not be shown: {str(error) or type(error).__name__}")
         if self.settings.confirm == "shown":
             return Receipt({queued.sequence for queued in batch})
-        wanted = {queued.event_id for queued in batch}
+        wanted = {queued.event_id for queued in batch if not is_alarm(queued.body)}
         with self._changed:
             self._changed.wait_for(lambda: self._acknowledged >= wanted, self.settings.seconds)
             got = self._acknowledged & wanted
             self._acknowledged -= got
         problem = "" if got == wanted else f"no client acknowledged {len(wanted - got)} results"
-        return Receipt({queued.sequence for queued in batch if queued.event_id in got}, problem=problem)
+        kept = wanted - got
+        return Receipt({queued.sequence for queued in batch if queued.event_id not in kept}, problem=problem)
 
     def close(self) -> None:
         """Stop the server and its thread."""
@@ -163,19 +171,17 @@ class OpcUaSink:
     # --- in the server's loop -----------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
+        given = self.settings
+        security = Security.read(given.certificate, given.key, given.clients) if given.certificate else None
+        socket.create_server(
+            (given.host, given.port)
+        ).close()  # a port that is taken is known before the second it costs
         server = Server()
         await server.init()
         server.set_endpoint(self.settings.url)
         server.set_server_name(f"Evident inspection at {self.settings.station}")
-        if self.settings.certificate:
-            for file, load in (
-                (self.settings.certificate, server.load_certificate),
-                (self.settings.key, server.load_private_key),
-            ):
-                if not Path(file).is_file():
-                    raise NotFound(f"The certificate or key {file!r} of the OPC UA server is not there.")
-                await load(file)
-            server.set_security_policy([ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt])
+        if security is not None:
+            await security.apply(server)
         else:
             server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         await self._build(server)
@@ -199,9 +205,18 @@ class OpcUaSink:
         properties = [(name[0].upper() + name[1:], of) for name, of in _FIELDS]
         event = await server.create_custom_event_type(space, "ResultReadyEventType", _BASE_EVENT_TYPE, properties)
         self._event = await server.get_event_generator(event, station)
+        told = [(name, text) for name in ("Code", "State", "PartId")]
+        alarm = await server.create_custom_event_type(space, "StationAlarmEventType", _BASE_EVENT_TYPE, told)
+        self._alarm = await server.get_event_generator(alarm, station)
 
     async def _show(self, queued: Queued) -> None:
         event = json.loads(queued.body)
+        if is_alarm(queued.body):
+            self._alarm.event.Code, self._alarm.event.State = event["code"], event["state"]
+            self._alarm.event.PartId = event["part_id"]
+            self._alarm.event.Severity = _SEVERE if event["state"] == "raised" else _MILD
+            await self._alarm.trigger(message=event["message"])
+            return
         result = self._kind(
             resultId=queued.event_id,
             isPartial=False,

@@ -5,27 +5,22 @@ may be sent twice, under the same event id. Order is a sequence number, never a 
 nothing. A part's events leave one after the other, in the order they were put.
 """
 
-import fcntl
-import os
 import secrets
 import sqlite3
-import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Final, Literal, Self
+from typing import Final, Self
 
-from evident_core.errors import Conflict, EvidentError, NotFound, ResourceExceeded, TooLarge, TooMany
-from evident_manufacturing.delivery import recovery
+from evident_core.errors import Conflict, NotFound, ResourceExceeded, TooLarge, TooMany
 from evident_manufacturing.delivery.events import Event
+from evident_manufacturing.delivery.outbox_file import Durability, OutboxFile
 from evident_manufacturing.delivery.recovery import DELIVERED, REFUSED, WAITING, Recovery
 
-Durability = Literal["power", "process"]
-
 MAX_BODY: Final = 1 << 20
-_FULL: Final = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_CANTOPEN")
 _TRIM_EVERY: Final = 256
+_SETTLE_AT_ONCE: Final = 10
+_ROOM: Final = 1 << 17  # bytes of the file for the entries of events in its indices, amply
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +57,8 @@ class Outbox:
     Args:
         path: The SQLite file; its folder is made.
         owner: The agent's id, for the message of a second one.
-        durability: ``"power"`` syncs each commit to disk (``synchronous=FULL``): what was put survives a power cut, at
-            the cost of one disk flush for each :meth:`put`. ``"process"`` (``NORMAL``) survives a killed process and
-            not a power cut; ``delivery.endurance --rates`` measures both.
+        durability: ``"power"`` flushes the disk at each :meth:`put` (``synchronous=FULL``): what was put survives a
+            power cut. ``"process"`` survives a killed process; ``delivery.endurance --rates`` measures both.
         max_waiting: Events above which :meth:`put` refuses.
         keep: How many delivered ids are remembered, so that a part put again is known; about 150 bytes each.
         max_pages: Limit of the file's size, in pages of 4 KiB; None: the disk's.
@@ -89,24 +83,11 @@ class Outbox:
     ) -> None:
         self.path, self.owner = path, owner
         self._max_waiting, self._keep = max_waiting, keep
-        self._changed = threading.Condition(threading.RLock())
-        self._settled = 0
-        self._lock = _lock(path, owner)
-        try:
-            self.recovery: Recovery | None = recovery.make_sound(path)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute(f"PRAGMA synchronous={'FULL' if durability == 'power' else 'NORMAL'}")
-            if max_pages is not None:
-                self._db.execute(f"PRAGMA max_page_count={int(max_pages)}")
-            counts: dict[int, int] = dict(self._db.execute("SELECT state, COUNT(*) FROM event GROUP BY state"))
-        except (sqlite3.Error, OSError) as error:
-            self._lock.close()
-            raise ResourceExceeded(
-                f"The outbox {path} cannot be opened: {error}. Check the disk and the rights of its folder.",
-                path=str(path),
-            ) from error
-        self._waiting, self._refused = counts.get(WAITING, 0), counts.get(REFUSED, 0)
+        self._settled = self._waiting = self._refused = 0
+        self._file = OutboxFile(path, owner, durability, max_pages, lambda: self._waiting)
+        self._changed = self._file.changed
+        self.recovery: Recovery | None = self._file.recovery
+        self._waiting, self._refused = self._file.counts.get(WAITING, 0), self._file.counts.get(REFUSED, 0)
 
     def __enter__(self) -> Self:
         return self
@@ -116,10 +97,7 @@ class Outbox:
 
     def close(self) -> None:
         """Close the file and let another agent have it."""
-        with self._changed:
-            self._db.close()
-            self._lock.close()
-            self._changed.notify_all()
+        self._file.close()
 
     @property
     def waiting(self) -> int:
@@ -134,18 +112,18 @@ class Outbox:
     @property
     def installation(self) -> str:
         """Drawn once for this file: tells this agent from another one that was given the same id by mistake."""
-        with self._writing():
-            self._db.execute(
+        with self._file.writing() as db:
+            db.execute(
                 "INSERT OR IGNORE INTO counter (name, value) VALUES ('installation', ?)", (secrets.randbits(53),)
             )
-            (drawn,) = self._db.execute("SELECT value FROM counter WHERE name = 'installation'").fetchone()
+            (drawn,) = db.execute("SELECT value FROM counter WHERE name = 'installation'").fetchone()
         return f"{drawn:014x}"
 
     @property
     def last_sequence(self) -> int:
         """The sequence of the newest event; 0 before the first."""
-        with self._changed:
-            row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
+        with self._file.reading() as db:
+            row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
         return int(row[0]) if row else 0
 
     def put(self, events: Sequence[Event]) -> list[bool]:
@@ -171,15 +149,18 @@ class Outbox:
                 "see why its destination does not take them.",
                 waiting=self._waiting,
             )
-        while True:
-            try:
-                with self._writing():
-                    new = [self._insert(event) for event in events]
-                break
-            except ResourceExceeded:
+        self._file.keep_reserve()
+        try:
+            new = self._insert(events)
+        except ResourceExceeded:
+            needed = 2 * sum(len(event.body) for event in events) + _ROOM
+            with self._file.on_reserve():
                 # New events matter more than old ids: what is put again is then sent again, under its old id.
-                if not self._forget_half():
-                    raise
+                room = self._file.free_bytes >= needed or (self._forget_half() and self._file.free_bytes >= needed)
+                new = self._insert(events) if room else []  # the file need not grow for them
+            if not room:
+                self._file.keep_reserve()
+                new = self._insert(events)  # the log was written back, which may have made room
         with self._changed:
             self._waiting += sum(new)
             self._changed.notify_all()
@@ -196,8 +177,8 @@ class Outbox:
         Raises:
             EvidentError: The file was damaged while it was open.
         """
-        with self._reading():
-            rows = self._db.execute(
+        with self._file.reading() as db:
+            rows = db.execute(
                 "SELECT sequence, event_id, part_id, body, attempts FROM event AS mine WHERE state = 0 AND NOT EXISTS ("
                 " SELECT 1 FROM event AS earlier WHERE earlier.part_id = mine.part_id AND earlier.state != 1"
                 " AND earlier.sequence < mine.sequence) ORDER BY sequence LIMIT ?",
@@ -213,33 +194,43 @@ class Outbox:
         return batch
 
     def settle(self, batch: Sequence[Queued], receipt: Receipt) -> None:
-        """Write down what the destination said, in one transaction.
+        """Write down what the destination said, in one transaction; on a full disk in several.
 
         Raises:
-            ResourceExceeded: The disk is full; the batch will be sent again, under the same ids.
+            ResourceExceeded: Not even what frees room has room; what is not written down is sent again, under its id.
         """
+        try:
+            self._settle(batch, receipt)
+        except ResourceExceeded:
+            # Only what is settled makes room for what is new.
+            with self._file.on_reserve():
+                for first in range(0, len(batch), _SETTLE_AT_ONCE):
+                    self._settle(batch[first : first + _SETTLE_AT_ONCE], receipt)
+                    self._file.write_back()
+
+    def _settle(self, batch: Sequence[Queued], receipt: Receipt) -> None:
         delivered = [(each.sequence,) for each in batch if each.sequence in receipt.delivered]
         refused = [
             (receipt.refused[each.sequence][:500], each.sequence) for each in batch if each.sequence in receipt.refused
         ]
         again = [(receipt.problem[:500], each.sequence) for each in batch]
-        with self._writing():
-            self._db.executemany("UPDATE event SET state = 1, body = NULL, problem = '' WHERE sequence = ?", delivered)
-            self._db.executemany("UPDATE event SET state = 2, problem = ? WHERE sequence = ?", refused)
-            self._db.executemany(
+        with self._file.writing() as db:
+            db.executemany("UPDATE event SET state = 1, body = NULL, problem = '' WHERE sequence = ?", delivered)
+            db.executemany("UPDATE event SET state = 2, problem = ? WHERE sequence = ?", refused)
+            db.executemany(
                 "UPDATE event SET attempts = attempts + 1, problem = ? WHERE sequence = ? AND state = 0", again
             )
             self._settled += 1
             if self._settled % _TRIM_EVERY == 0:
-                self._trim()
+                _trim(db, self._keep)
         with self._changed:
             self._waiting -= len(delivered) + len(refused)
             self._refused += len(refused)
 
     def refusals(self, limit: int = 100) -> list[tuple[str, str, str]]:
         """The (event id, part id, reason) of what the destination will not take, the oldest first."""
-        with self._changed:
-            return self._db.execute(
+        with self._file.reading() as db:
+            return db.execute(
                 "SELECT event_id, part_id, problem FROM event WHERE state = ? ORDER BY sequence LIMIT ?",
                 (REFUSED, limit),
             ).fetchall()
@@ -250,10 +241,8 @@ class Outbox:
         Raises:
             NotFound: No refused event has that id.
         """
-        with self._writing():
-            changed = self._db.execute(
-                "UPDATE event SET state = 0 WHERE event_id = ? AND state = 2", (event_id,)
-            ).rowcount
+        with self._file.writing() as db:
+            changed = db.execute("UPDATE event SET state = 0 WHERE event_id = ? AND state = 2", (event_id,)).rowcount
         if not changed:
             raise NotFound(f"No refused event has the id {event_id!r}.", event_id=event_id)
         with self._changed:
@@ -263,8 +252,8 @@ class Outbox:
 
     def count(self, name: str, *, modulo: int = 1 << 53) -> int:
         """The next value of a counter that survives restarts: 0, 1, … below ``modulo``, then 0 again."""
-        with self._writing():
-            row = self._db.execute(
+        with self._file.writing() as db:
+            row = db.execute(
                 "INSERT INTO counter (name, value) VALUES (?, 0) ON CONFLICT (name) DO UPDATE"
                 " SET value = (value + 1) % ? RETURNING value",
                 (name, modulo),
@@ -276,101 +265,41 @@ class Outbox:
         with self._changed:
             self._changed.wait(seconds)
 
-    def _insert(self, event: Event) -> bool:
-        row = self._db.execute(
-            "INSERT INTO event (event_id, part_id, fingerprint, body) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (event_id) DO NOTHING RETURNING 1",
-            (event.event_id, event.part_id, event.fingerprint, event.body),
-        ).fetchone()
-        if row is not None:
-            return True
-        (before,) = self._db.execute("SELECT fingerprint FROM event WHERE event_id = ?", (event.event_id,)).fetchone()
-        if before != event.fingerprint:
-            raise Conflict(
-                f"Part {event.part_id} was already reported with another image; if it was inspected again on purpose, "
-                "give it the next revision, else correct its id.",
-                part_id=event.part_id,
-                event_id=event.event_id,
-            )
-        return False
-
-    def _trim(self) -> None:
-        self._db.execute(
-            "DELETE FROM event WHERE state = ? AND sequence <="
-            " (SELECT sequence FROM event ORDER BY sequence DESC LIMIT 1 OFFSET ?)",
-            (DELIVERED, self._keep),
-        )
+    def _insert(self, events: Sequence[Event]) -> list[bool]:
+        with self._file.writing() as db:
+            return [_insert(db, event) for event in events]
 
     def _forget_half(self) -> int:
-        with self._writing():
-            return self._db.execute(
+        with self._file.writing() as db:
+            return db.execute(
                 "DELETE FROM event WHERE state = ? AND sequence <= (SELECT sequence FROM event WHERE state = ?"
                 " ORDER BY sequence LIMIT 1 OFFSET (SELECT COUNT(*) / 2 FROM event WHERE state = ?))",
                 (DELIVERED,) * 3,
             ).rowcount
 
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        with self._changed:
-            try:
-                yield
-            except sqlite3.Error as error:
-                raise self._told(error) from error
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with self._changed:
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield
-                self._db.execute("COMMIT")
-            except sqlite3.Error as error:
-                self._roll_back()
-                raise self._told(error) from error
-            except BaseException:
-                self._roll_back()
-                raise
-
-    def _roll_back(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-
-    def _told(self, error: sqlite3.Error) -> EvidentError:
-        name = getattr(error, "sqlite_errorname", "")
-        if name in _FULL:
-            return ResourceExceeded(
-                f"The outbox {self.path} cannot grow ({error}); {self._waiting} events wait in it. Free space on its "
-                "disk; nothing that was put is lost.",
-                path=str(self.path),
-                waiting=self._waiting,
-            )
-        return EvidentError(
-            f"The outbox {self.path} failed ({error}). Start the agent again: a damaged file is moved aside and what "
-            "can be read of it is kept.",
-            path=str(self.path),
-        )
-
-
-def _lock(path: Path, owner: str) -> IO[str]:
-    """The lock that the kernel takes back when its process ends, however it ends; the file only says whose it is."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.with_name(path.name + ".lock").open("a+", encoding="utf-8")
-    except OSError as error:
-        raise ResourceExceeded(f"The folder of {path} cannot be written: {error}.", path=str(path)) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        holder = file.read().strip() or "another agent"
-        file.close()
+def _insert(db: sqlite3.Connection, event: Event) -> bool:
+    row = db.execute(
+        "INSERT INTO event (event_id, part_id, fingerprint, body) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (event_id) DO NOTHING RETURNING 1",
+        (event.event_id, event.part_id, event.fingerprint, event.body),
+    ).fetchone()
+    if row is not None:
+        return True
+    (before,) = db.execute("SELECT fingerprint FROM event WHERE event_id = ?", (event.event_id,)).fetchone()
+    if before != event.fingerprint:
         raise Conflict(
-            f"The outbox {path} is in use by {holder}, so agent {owner} cannot start. Stop the other one, or give this "
-            "one an id and a data folder of its own.",
-            path=str(path),
-            holder=holder,
-        ) from error
-    file.truncate(0)
-    file.write(f"agent {owner} (process {os.getpid()})\n")
-    file.flush()
-    return file
+            f"Part {event.part_id} was already reported with another image; if it was inspected again on purpose, "
+            "give it the next revision, else correct its id.",
+            part_id=event.part_id,
+            event_id=event.event_id,
+        )
+    return False
+
+
+def _trim(db: sqlite3.Connection, keep: int) -> None:
+    db.execute(
+        "DELETE FROM event WHERE state = ? AND sequence <="
+        " (SELECT sequence FROM event ORDER BY sequence DESC LIMIT 1 OFFSET ?)",
+        (DELIVERED, keep),
+    )

@@ -7,6 +7,7 @@ batch as NDJSON), ``GET /count``, and ``POST /faults`` with :class:`Faults` as J
 
 import argparse
 import json
+import ssl
 import sys
 import threading
 import time
@@ -14,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Literal, Self
+
+from evident_manufacturing.delivery.events import is_alarm
 
 _MAX_BODY: Final = 16 << 20
 
@@ -29,6 +32,7 @@ class Count:
         doubled: Parts counted twice: under two ids, for one station and revision. Must be 0.
         out_of_order: Events of a part that came after a higher revision or sequence of it. Must be 0.
         unreadable: Bodies that are no event.
+        alarms: Alarms of stations, each once; they are not among the events above.
     """
 
     received: int = 0
@@ -37,14 +41,22 @@ class Count:
     doubled: int = 0
     out_of_order: int = 0
     unreadable: int = 0
+    alarms: int = 0
 
 
 class Ledger:
-    """The book of a MES: which events it has counted. Safe to share between threads."""
+    """The book of a MES: which events it has counted. Safe to share between threads.
+
+    Attributes:
+        count: Of what came.
+        order: The ids of the events, as they came.
+        alarms: The (code, state) of alarms, as they came.
+    """
 
     def __init__(self) -> None:
         self.count = Count()
         self.order: list[str] = []
+        self.alarms: list[tuple[str, str]] = []
         self._ids: set[str] = set()
         self._parts: dict[tuple[str, str, int], str] = {}
         self._revisions: dict[tuple[str, str], int] = {}
@@ -54,6 +66,8 @@ class Ledger:
         """Count an event; the HTTP status that answers it: 201 counted, 200 known already, 422 no event."""
         try:
             event = json.loads(body)
+            if is_alarm(body):
+                return self._note(event["event_id"], event["code"], event["state"])
             identity, station, part, revision = event["event_id"], event["station"], event["part_id"], event["revision"]
         except (ValueError, KeyError, TypeError):
             with self._lock:
@@ -70,6 +84,15 @@ class Ledger:
             self.count.doubled += self._parts.setdefault((station, part, revision), identity) != identity
             self.count.out_of_order += revision < self._revisions.get((station, part), 0)
             self._revisions[station, part] = revision
+            return 201
+
+    def _note(self, identity: str, code: str, state: str) -> int:
+        with self._lock:
+            if identity in self._ids:
+                return 200
+            self._ids.add(identity)
+            self.alarms.append((code, state))
+            self.count.alarms += 1
             return 201
 
     def parts(self) -> set[str]:
@@ -117,9 +140,10 @@ class Simulator:
     Args:
         port: 0: any that is free; see ``url``.
         host: To listen on.
+        context: With a certificate: it speaks HTTPS.
     """
 
-    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(self, port: int = 0, host: str = "127.0.0.1", *, context: ssl.SSLContext | None = None) -> None:
         self.ledger = Ledger()
         self._shared = _Shared(self.ledger)
         shared = self._shared
@@ -129,7 +153,9 @@ class Simulator:
 
         self._server = _Server((host, port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="mes", daemon=True)
-        self.url = f"http://{host}:{self._server.server_address[1]}/events"
+        if context is not None:
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"http{'s' if context else ''}://{host}:{self._server.server_address[1]}/events"
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -1,14 +1,18 @@
 """The Sparkplug B payload: the part of its protobuf schema that a sensor needs, written and read by hand.
 
 The schema is ``org.eclipse.tahu.protobuf.Payload`` of the Sparkplug 3.0 specification, chapter 6. Written:
-``timestamp, metrics, seq``; of a metric ``name, timestamp, datatype, is_historical, is_null`` and its value. What is
-read may have fields that are not known here; they are skipped, as protobuf asks.
+``timestamp, metrics, seq``; of a metric ``name, alias, timestamp, datatype, is_historical, is_null`` and its value.
+What is read may have fields that are not known here; they are skipped, as protobuf asks.
+
+A birth says what each metric's name, alias and type are. Data and commands after it give the alias alone
+(tck-id-payloads-alias-data-cmd-requirement) and no type (tck-id-payloads-metric-datatype-not-req).
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Final
 
 from evident_core.errors import InvalidInput
@@ -17,6 +21,7 @@ Value = bool | int | float | str | bytes | None
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MASK64: Final = (1 << 64) - 1
+_ONE_BYTE: Final = tuple(bytes([value]) for value in range(0x80))
 
 
 class DataType(IntEnum):
@@ -53,13 +58,17 @@ _TEXTS: Final = (DataType.STRING, DataType.TEXT, DataType.UUID)
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One value. ``timestamp`` is in milliseconds since 1970 UTC; ``historical``: it was kept while offline."""
+    """One value. ``timestamp`` is in milliseconds since 1970 UTC; ``historical``: it was kept while offline.
+
+    One with an alias and without a name stands for the metric that was born with that alias.
+    """
 
     name: str
     datatype: DataType
     value: Value
     timestamp: int | None = None
     historical: bool = False
+    alias: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,20 @@ class Payload:
     timestamp: int | None
     metrics: tuple[Metric, ...]
     seq: int | None = None
+
+
+Born = Mapping[int | str, Metric]
+"""The metrics of births, by their names and by their aliases."""
+
+
+def born(*births: Payload) -> Born:
+    """What births say of their metrics, to read data and commands with."""
+    known: dict[int | str, Metric] = {}
+    for metric in (metric for birth in births for metric in birth.metrics):
+        known[metric.name] = metric
+        if metric.alias is not None:
+            known[metric.alias] = metric
+    return known
 
 
 def encode(payload: Payload) -> bytes:
@@ -89,8 +112,12 @@ def encode(payload: Payload) -> bytes:
     return bytes(out)
 
 
-def decode(data: bytes) -> Payload:
+def decode(data: bytes, known: Born = MappingProxyType({})) -> Payload:
     """The payload of protobuf bytes; metrics of a type that is not known here are left out.
+
+    Args:
+        data: Of a message.
+        known: From births: gives a metric its name where there is only an alias, and its type where there is none.
 
     Raises:
         InvalidInput: These are no such bytes.
@@ -101,7 +128,7 @@ def decode(data: bytes) -> Payload:
         if number == 1 and isinstance(value, int):
             timestamp = value
         elif number == 2 and isinstance(value, bytes):
-            if (metric := _read_metric(value)) is not None:
+            if (metric := _read_metric(value, known)) is not None:
                 metrics.append(metric)
         elif number == 3 and isinstance(value, int):
             seq = value
@@ -109,10 +136,16 @@ def decode(data: bytes) -> Payload:
 
 
 def _metric(metric: Metric) -> bytes:
-    out = bytearray(_chunk(1, metric.name.encode()))
+    out = bytearray()
+    refers = metric.alias is not None and not metric.name
+    if not refers:
+        out += _chunk(1, metric.name.encode())
+    if metric.alias is not None:
+        out += _number(2, metric.alias)
     if metric.timestamp is not None:
         out += _number(3, metric.timestamp)
-    out += _number(4, metric.datatype)
+    if not refers:
+        out += _number(4, metric.datatype)
     if metric.historical:
         out += _number(5, 1)
     if metric.value is None:
@@ -140,16 +173,26 @@ def _value(kind: DataType, value: Value, name: str) -> bytes:
     raise InvalidInput(f"The value {value!r} of metric {name!r} is no {kind.name}.")
 
 
-def _read_metric(data: bytes) -> Metric | None:
+def _read_metric(data: bytes, known: Born) -> Metric | None:
     fields = dict(_fields(data))
+    alias, timestamp = fields.get(2), fields.get(3)
     try:
-        kind = DataType(_whole(fields.get(4, 0)))
         name = bytes(fields.get(1, b"")).decode() if isinstance(fields.get(1, b""), bytes) else ""
+        birth = known.get(name) if name or not isinstance(alias, int) else known.get(alias)
+        kind = DataType(_whole(fields[4])) if 4 in fields else birth.datatype if birth else None
+        if kind is None:
+            return None
         value = None if fields.get(7) else _read_value(kind, fields)
     except (ValueError, KeyError, TypeError, struct.error):
         return None
-    timestamp = fields.get(3)
-    return Metric(name, kind, value, timestamp if isinstance(timestamp, int) else None, fields.get(5) == 1)
+    return Metric(
+        name or (birth.name if birth else ""),
+        kind,
+        value,
+        timestamp if isinstance(timestamp, int) else None,
+        fields.get(5) == 1,
+        alias if isinstance(alias, int) else None,
+    )
 
 
 def _read_value(kind: DataType, fields: dict[int, int | bytes]) -> Value:
@@ -199,6 +242,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 
 def _varint_at(data: bytes, at: int) -> tuple[int, int]:
+    if at < len(data) and data[at] <= 0x7F:
+        return data[at], at + 1
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):
@@ -211,6 +256,8 @@ def _varint_at(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _varint(value: int) -> bytes:
+    if value <= 0x7F:  # nearly all are
+        return _ONE_BYTE[value]
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

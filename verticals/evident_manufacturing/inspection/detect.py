@@ -6,8 +6,9 @@ Inspecting needs none of it: what is exported here runs in ONNX Runtime (``perce
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from evident_manufacturing.inspection.schema import KINDS, Detection
 
 ARCHITECTURE = "yolo26n.yaml"
 """Ultralytics' newest nano family, built from its description: no weights are fetched."""
+_BATCH = 32
 
 
 def yolo() -> Any:
@@ -76,6 +78,10 @@ def define_nms() -> None:
     torch.library.define("torchvision::nms", signature)
     torch.library.impl("torchvision::nms", "default", nms)
     torch.library.define("torchvision::qnms", signature)  # of quantised tensors; named at import, never called here
+    from torchvision import extension
+
+    # Its own functions, which training validates with, ask whether the native library was loaded before they call nms.
+    extension._has_ops = lambda: True
 
 
 def train(
@@ -88,6 +94,7 @@ def train(
     device: str = "cpu",
     workers: int = 4,
     seed: int = 0,
+    on_epoch: Callable[[int, int], None] | None = None,
     **more: object,
 ) -> Path:
     """Train a detector on a dataset in Ultralytics' layout, and give its best weights.
@@ -102,6 +109,7 @@ def train(
         device: ``cpu`` or a CUDA device's number.
         workers: Processes that load images.
         seed: Of everything random.
+        on_epoch: Told after each epoch how many are done, and of how many.
         **more: Further settings of Ultralytics.
     """
     model = yolo()(ARCHITECTURE) if weights is None else load(weights)
@@ -129,6 +137,8 @@ def train(
         "scale": 0.3,
         "amp": device != "cpu",
     }
+    if on_epoch:
+        model.add_callback("on_train_epoch_end", lambda trainer: on_epoch(trainer.epoch + 1, trainer.epochs))
     model.train(**settings | more)
     return output / "weights" / "best.pt"
 
@@ -175,13 +185,28 @@ def export_onnx(weights: Path, target: Path) -> Path:
     return target
 
 
-def predict(weights: Path, images: Sequence[NDArray[np.uint8]], *, threshold: float = 0.001) -> list[list[Detection]]:
-    """What ``YOLO.predict`` sees in images [H, W, 3]: the reference that an export is compared with."""
-    found = load(weights).predict(list(images), imgsz=640, conf=threshold, nms=False, verbose=False, device="cpu")
+def predict(
+    weights: Path,
+    images: Iterable[NDArray[np.uint8]],
+    *,
+    threshold: float = 0.001,
+    device: str = "cpu",
+) -> list[list[Detection]]:
+    """What ``YOLO.predict`` sees in images [H, W, 3]: the reference that an export is compared with.
+
+    Args:
+        weights: A ``.pt``.
+        images: uint8.
+        threshold: Least score.
+        device: ``cpu`` or a CUDA device's number.
+    """
+    model, found, left = load(weights), [], iter(images)
+    while part := list(islice(left, _BATCH)):
+        found += model.predict(part, imgsz=640, conf=threshold, nms=False, verbose=False, device=device)
     return [
         [
-            Detection(bbox=tuple(map(float, box)), kind=KINDS[int(kind)], score=float(score))
-            for box, score, kind in zip(each.boxes.xyxy, each.boxes.conf, each.boxes.cls, strict=True)
+            Detection(bbox=tuple(box), kind=KINDS[int(kind)], score=score)
+            for *box, score, kind in each.boxes.data.cpu().tolist()
         ]
         for each in found
     ]

@@ -42,6 +42,9 @@ BLURRED_EDGE = 5.0
 """Pixels over which the steepest edges may rise: over 1.8 to 1.9 on 1,000 DeepPCB boards, over 5.2 to 5.3 when the same
 are blurred by a Gaussian of 2 pixels."""
 
+_BAND = 512
+"""Rows of a picture that are worked on at once."""
+
 _Opener = Callable[[io.BytesIO], ImageFile.ImageFile]
 _READ: tuple[tuple[str, Callable[[bytes], bool], _Opener], ...] = (
     # The plug-ins are called by themselves: Image.open warns from 89 megapixels on by a limit that is global.
@@ -204,10 +207,16 @@ def quality(board: Board) -> tuple[Note, ...]:
 
 def _edge_width(gray: NDArray[np.uint8]) -> float:
     """Pixels over which the steepest edges rise: the contrast over the median slope of the steepest 64 pixels."""
-    slope_x, slope_y = cv2.Sobel(gray, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(gray, cv2.CV_32F, 0, 1, scale=1 / 8)
-    slope = cv2.magnitude(slope_x, slope_y).ravel()
-    steepest = np.partition(slope, slope.size - 64)[-64:]
-    low, high, _, _ = cv2.minMaxLoc(cv2.medianBlur(gray, 3))
+    steepest: NDArray[np.floating] = np.zeros(0, np.float32)
+    low, high = 255, 0
+    for top in range(0, len(gray), _BAND):  # slopes of a whole line scan would take twelve times its memory
+        first, last = max(0, top - 1), min(len(gray), top + _BAND + 1)
+        own, band = np.s_[top - first : min(len(gray), top + _BAND) - first], gray[first:last]
+        slope_x, slope_y = (cv2.Sobel(band, cv2.CV_32F, dx, 1 - dx, scale=1 / 8) for dx in (1, 0))
+        slope = np.concatenate((steepest, cv2.magnitude(slope_x, slope_y)[own].ravel()))
+        steepest = np.partition(slope, slope.size - 64)[-64:]
+        smooth = cv2.medianBlur(band, 3)[own]
+        low, high = min(low, int(smooth.min())), max(high, int(smooth.max()))
     return float((high - low) / max(float(np.median(steepest)), 1e-6)) if high > low else 0.0
 
 
@@ -277,14 +286,16 @@ def _gray(image: Image.Image, shown: str) -> tuple[NDArray[np.uint8], tuple[Note
     return np.array(image if image.mode == "L" else image.convert("L"), dtype=np.uint8), tuple(notes)
 
 
-def _scaled(samples: NDArray[np.generic], shown: str) -> tuple[NDArray[np.uint8], Note]:
+def _scaled(samples: NDArray[np.integer], shown: str) -> tuple[NDArray[np.uint8], Note]:
     """Eight bits of more: cameras of 10, 12 and 14 bits leave the upper bits of two bytes empty."""
-    values = samples.astype(np.int64)
-    low, high = int(values.min()), int(values.max())
+    low, high = int(samples.min()), int(samples.max())
     if low < 0 or high > 0xFFFF:
         raise UnsupportedMedia(
             f"{shown} has samples from {low} to {high}; send 8 or 16 bits, 0 to 65535", low=low, high=high
         )
     bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 1 << bits)
-    gray = np.round(values * (255.0 / ((1 << bits) - 1))).astype(np.uint8)
+    levels = np.round(np.arange(1 << bits) * (255.0 / ((1 << bits) - 1))).astype(np.uint8)
+    gray = np.empty(samples.shape, np.uint8)
+    for top in range(0, len(samples), _BAND):  # looking up takes eight bytes a pixel
+        gray[top : top + _BAND] = levels[samples[top : top + _BAND]]
     return gray, Note("scaled", f"scaled from {bits} to 8 bits", float(bits))

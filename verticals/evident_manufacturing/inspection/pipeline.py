@@ -2,16 +2,24 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 import evident_core
+from evident_core.errors import MissingExtra, ModelNotReady
 from evident_core.evidence import InputRef
 from evident_core.progress import OnProgress, Progress, silent
-from evident_manufacturing.inspection.assess import CalibrationState, Specification, assess, calibration_state
+from evident_manufacturing.inspection.assess import (
+    Assessment,
+    CalibrationState,
+    Specification,
+    assess,
+    calibration_state,
+)
 from evident_manufacturing.inspection.ingest import Board, ingest
-from evident_manufacturing.inspection.perceive import Models, perceive
+from evident_manufacturing.inspection.perceive import Models, Perception, perceive
 from evident_manufacturing.inspection.perceive.arbiter import read_arbiter
 from evident_manufacturing.inspection.perceive.detector import FOLDER, Detector
 from evident_manufacturing.inspection.schema import Calibration, Inspection, Part
@@ -19,19 +27,27 @@ from evident_manufacturing.inspection.schema import Calibration, Inspection, Par
 VERSION = f"manufacturing {evident_core.__version__}"
 
 
-def open_models(folder: Path = FOLDER, *, precision: str | None = None, threads: int | None = None) -> Models:
+def open_models(
+    folder: Path = FOLDER,
+    *,
+    precision: str | None = None,
+    threads: int | None = None,
+    runtime: str = "onnxruntime",
+) -> Models:
     """The models of a folder with ``fused``, and perhaps ``plain``, within.
 
     Raises:
-        ModelNotReady: There is none.
+        ModelNotReady: There is none, or the runtime lacks what it needs.
+        MissingExtra: The runtime is not installed.
         InvalidInput: A file is not what its manifest says.
     """
     fused = folder / "fused"
     plain = folder / "plain"
+    opened = partial(Detector, precision=precision, threads=threads, runtime=runtime)
     return Models(
-        fused=Detector(fused, precision=precision, threads=threads),
+        fused=opened(fused),
         arbiter=read_arbiter(fused),
-        plain=Detector(plain, precision=precision, threads=threads) if plain.is_dir() else None,
+        plain=opened(plain) if plain.is_dir() else None,
     )
 
 
@@ -49,6 +65,7 @@ class Station:
         specification: None: any defect rejects, and the verdict says so.
         calibration: None: sizes are in pixels, and the verdict says so.
         today: Which day it is, for the calibration of pictures that do not say when they were taken.
+        on_board: Shown each picture that could be read, before it is looked at.
     """
 
     models: Models
@@ -56,6 +73,19 @@ class Station:
     specification: Specification | None = None
     calibration: Calibration | None = None
     today: Callable[[], date] = field(default=_today)
+    on_board: Callable[[Board, Part], None] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse descriptions by which nothing could be told, before the first board comes.
+
+        Raises:
+            InvalidInput: Two kinds of the specification are described alike, or one in contradiction.
+            ModelNotReady: Kinds are described, and the aligner is not there.
+        """
+        if self.specification and self.specification.described:
+            from evident_manufacturing.inspection.perceive.naming import refuse_unclear  # most products need no aligner
+
+            refuse_unclear(self.specification.descriptions)
 
     def inspect(
         self, data: bytes, part: Part, *, name: str, report: bool = True, on_progress: OnProgress = silent
@@ -76,10 +106,14 @@ class Station:
         on_progress(Progress(stage="ingest"))
         board = ingest(data, name=name)
         read = time.perf_counter()
+        if self.on_board is not None:
+            self.on_board(board, part)
         on = part.taken.date() if part.taken else self.today()
         holds = calibration_state(self.calibration, part.camera, on) is CalibrationState.VALID
         on_progress(Progress(stage="perceive"))
         seen = perceive(board, self.template, self.models, self.calibration if holds else None)
+        if self.template and self.specification and self.specification.described:
+            seen = _named(board, self.template, seen, self.specification)
         on_progress(Progress(stage="assess"))
         judged = time.perf_counter()
         template = self.template.input if self.template else None
@@ -116,16 +150,65 @@ class Station:
         if not report:
             return inspection
         on_progress(Progress(stage="write"))
-        inspection = written(inspection, self.specification)
+        inspection = written(inspection, self.specification, (board, self.template) if self.template else None)
         on_progress(Progress(stage="write", done=1))
         return inspection
 
 
-def written(inspection: Inspection, specification: Specification | None) -> Inspection:
-    """The inspection with its report; ``specification`` is the one it was judged by."""
+def written(
+    inspection: Inspection, specification: Specification | None, pictures: tuple[Board, Board] | None = None
+) -> Inspection:
+    """The inspection with its report.
+
+    Args:
+        inspection: Without one.
+        specification: The one it was judged by.
+        pictures: The board and its template: with them the aligner chooses wordings for the defects that it is sure
+            of, which are added to the facts and claims; without them each is called by its plain kind.
+    """
     from evident_manufacturing.inspection.write import write  # an agent never writes, and starts without it
 
+    if pictures:
+        inspection = _worded(inspection, *pictures)
     inputs: list[InputRef] = [inspection.input]
     inputs += [inspection.template] if inspection.template else []
     inputs += [specification.input] if specification else []
     return inspection.model_copy(update={"report": write(inputs, inspection.facts, inspection.claims)})
+
+
+def _named(board: Board, template: Board, seen: Perception, specification: Specification) -> Perception:
+    """The same with the kinds that the specification describes and the pictures clearly have."""
+    from evident_manufacturing.inspection.perceive.naming import by_description, cut_crops, embed
+
+    began = time.perf_counter()
+    vectors = embed(cut_crops(board.gray, template.gray, seen.defects, alignment=seen.alignment))
+    defects = by_description(seen.defects, vectors, specification.descriptions)
+    took = {"name": round((time.perf_counter() - began) * 1e3, 3)}
+    return replace(seen, defects=defects, milliseconds=seen.milliseconds | took)
+
+
+def _worded(inspection: Inspection, board: Board, template: Board) -> Inspection:
+    from evident_manufacturing.inspection.assess.wordings import with_wordings
+    from evident_manufacturing.inspection.perceive.aligner import open_aligner
+    from evident_manufacturing.inspection.perceive.naming import cut_crops, embed, remarks
+
+    try:
+        crops = cut_crops(board.gray, template.gray, inspection.defects, alignment=inspection.alignment)
+        found, chosen_by = remarks(inspection.defects, embed(crops)), open_aligner().version
+    except (ModelNotReady, MissingExtra):
+        return inspection  # a remark is a courtesy: without the aligner the plain kinds are written
+    said = with_wordings(
+        Assessment(inspection.facts, inspection.claims, inspection.verdict),
+        inspection.defects,
+        found,
+        image=inspection.input,
+        mm_per_pixel=_scale(inspection),
+        chosen_by=chosen_by,
+    )
+    return inspection.model_copy(update={"facts": said.facts, "claims": said.claims})
+
+
+def _scale(inspection: Inspection) -> tuple[float, float] | None:
+    """Millimetres of a pixel, where the calibration held."""
+    missing = {"calibration_missing", "calibration_expired"} & {each.rule for each in inspection.verdict.reasons}
+    return None if missing or inspection.calibration is None else inspection.calibration.mm_per_pixel

@@ -130,15 +130,26 @@ class Naming(Frozen):
 
     Attributes:
         instead_of: The kind that the detector, or the rule for differences, took it for.
-        share: Of the description among those offered and the most alike ordinary defect, 0 to 1.
+        share: Of the description, beside what ordinary defects reach, 0 to 1.
         likeness: Cosine of picture and description, -1 to 1.
-        ordinary: The highest that ordinary defects of the kind ``instead_of`` reach.
+        ordinary: The likeness below which nearly all ordinary defects of the kind ``instead_of`` stay.
     """
 
     instead_of: str
     share: float = Field(ge=0.0, le=1.0)
     likeness: float = Field(ge=-1.001, le=1.001)
     ordinary: float = Field(ge=-1.001, le=1.001)
+
+
+class Wording(Frozen):
+    """What the aligner would say of a defect: ``key`` is ``kind.trait`` of a remark in the service's descriptions.
+
+    Attributes:
+        share: Of all remarks that were offered, 0 to 1: how sure it is.
+    """
+
+    key: str
+    share: float = Field(ge=0.0, le=1.0)
 
 
 class Defect(Frozen):

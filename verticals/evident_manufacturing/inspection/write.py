@@ -11,6 +11,7 @@ from typing import Any
 from evident_core.evidence import Claim, Fact, InputRef, Language, Report
 from evident_core.write import Outline, Phrasebook, Vocabulary, compose, phrase_lexicon
 from evident_core.write.vocabulary import LANGUAGES
+from evident_manufacturing.inspection.perceive.descriptions import load_descriptions
 
 TITLE: Mapping[Language, str] = {"en": "Inspection report", "zh": "检测报告"}
 
@@ -52,8 +53,12 @@ def outlines() -> tuple[Outline, ...]:
 
 @cache
 def phrasebook() -> Phrasebook:
-    """All phrases of the service."""
-    return Phrasebook.load(_data("phrases"))
+    """All phrases of the service, with the wordings that the aligner may choose."""
+    table = _data("phrases")
+    wordings = {
+        f"{kind}.{trait}": said for kind, of in load_descriptions().kinds.items() for trait, said in of.remarks.items()
+    }
+    return Phrasebook.load({**table, "words": {**table["words"], "wording": wordings}})
 
 
 @cache

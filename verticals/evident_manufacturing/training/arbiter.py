@@ -2,12 +2,13 @@
 
 ``python -m evident_manufacturing.training.arbiter FOLDER --pack .pack [--boards 150]``
 
-It is fitted on DeepPCB's validation part and generated boards, neither of which the detector was trained on. The figure
-it prints is of two halves, each judged by the coefficients of the other; what is written is fitted on both.
+It is fitted on DeepPCB's validation part and generated boards, neither of which the detector was trained on; what only
+the detector sees on as many boards again, of small defects or of none, as there it is needed and there it errs. The
+figure it prints is of two halves, each judged by the coefficients of the other; what is written is fitted on both.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ from evident_manufacturing.inspection.evaluate.metrics import Boxes, average_pre
 from evident_manufacturing.inspection.evaluate.pairs import Pair, unpack
 from evident_manufacturing.inspection.perceive import Models
 from evident_manufacturing.inspection.perceive.arbiter import FEATURES, ArbiterModel, Proposal, Weights
-from evident_manufacturing.inspection.perceive.detector import Detector
+from evident_manufacturing.inspection.perceive.detector import Detector, name_beside
 from evident_manufacturing.inspection.schema import KINDS, Seen
 from evident_manufacturing.training.detector import generated
 
@@ -32,6 +33,13 @@ USED: Final = {
     Seen.LEARNED: ("score", "log_area", "contrast", "thickness"),
 }
 """What each case's probability is of: there is no score where only the template sees."""
+FIRST_SEED: Final = 3_000_000
+"""Of the generated boards."""
+HARD: Final[tuple[tuple[int, float, Mapping[str, object]], ...]] = (
+    (3_500_000, 0.6, {"sizes_mm": (0.05, 0.2)}),
+    (3_600_000, 0.4, {"defects": 0}),
+)
+"""Boards for what only the detector sees: first seed, share of their number, and how they are made."""
 _RIDGE: Final = 0.05
 _PLAIN: Final = ArbiterModel(
     both=Weights(intercept=0.0, score=1.0),
@@ -64,13 +72,13 @@ def gather(pairs: Sequence[Pair], models: Models) -> list[Example]:
     return found
 
 
-def fit(examples: Sequence[Example], told: str) -> ArbiterModel:
-    """The coefficients, and the threshold of the best F."""
+def fit(examples: Sequence[Example], told: str, hard: Sequence[Example] = ()) -> ArbiterModel:
+    """The coefficients, and the threshold of the best F on the examples that are not hard."""
     cases = {}
     for seen, names in USED.items():
         mine = [
             (each, ok)
-            for one in examples
+            for one in [*examples, *(hard if seen is Seen.LEARNED else ())]
             for each, ok in zip(one.proposals, one.right, strict=True)
             if each.seen is seen
         ]
@@ -123,6 +131,37 @@ def _weights(names: Sequence[str], beta: Float) -> Weights:
     return Weights(intercept=round(float(beta[0]), 5), **values)
 
 
+def fit_for(folder: Path, pairs: Sequence[Pair], boards: int) -> ArbiterModel:
+    """Fit the arbiter of a fused model on pairs and generated boards, and write ``arbiter.json`` beside it.
+
+    Args:
+        folder: Of the model.
+        pairs: That it was not trained on.
+        boards: How many generated ones.
+    """
+    models = Models(fused=Detector(folder), arbiter=_PLAIN)
+    real, made, hard = gather(pairs, models), gather(list(generated(FIRST_SEED, boards)), models), _hard(boards, models)
+    model = fit([*real, *made], _told(f"{len(real)} pairs", made, hard), hard)
+    _write(folder, model)
+    return model
+
+
+def _hard(boards: int, models: Models) -> list[Example]:
+    """As many boards again, for what only the detector sees."""
+    made = (generated(first, round(share * boards), **how) for first, share, how in HARD)
+    return gather([pair for some in made for pair in some], models)
+
+
+def _told(pairs: str, made: Sequence[Example], hard: Sequence[Example]) -> str:
+    clean = sum(not len(each.labels.kinds) for each in hard)
+    return f"{pairs} and {len(made)} generated boards; learned: those and {len(hard)} more, {clean} of them clean"
+
+
+def _write(folder: Path, model: ArbiterModel) -> None:
+    (folder / "arbiter.json").write_text(model.model_dump_json(indent=1) + "\n")
+    name_beside(folder, "arbiter.json")
+
+
 def main() -> None:
     """Fit, print the cross-validated figures, and write ``arbiter.json`` beside the model."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -132,10 +171,11 @@ def main() -> None:
     given = parser.parse_args()
     models = Models(fused=Detector(given.folder), arbiter=_PLAIN)
     real = gather(list(unpack(given.pack / "val")), models)
-    made = gather(list(generated(3_000_000, given.boards)), models)
+    made = gather(list(generated(FIRST_SEED, given.boards)), models)
+    hard = _hard(given.boards, models)
     halves = (real[::2], real[1::2])
-    told = f"{len(real)} pairs of DeepPCB's validation part and {len(made)} generated boards"
-    crossed = [_judged(mine, fit([*other, *made], told)) for mine, other in (halves, halves[::-1])]
+    told = _told(f"{len(real)} pairs of DeepPCB's validation part", made, hard)
+    crossed = [_judged(mine, fit([*other, *made], told, hard)) for mine, other in (halves, halves[::-1])]
     found, labels = ([each for half in crossed for each in half[i]] for i in (0, 1))
     plain = _judged(real, _PLAIN)
     for name, (boxes, truth) in {"detector alone": plain, "arbiter": (found, labels)}.items():
@@ -145,8 +185,8 @@ def main() -> None:
         for seen in Seen:
             mine = [ok for one in some for each, ok in zip(one.proposals, one.right, strict=True) if each.seen is seen]
             print(f"{name} {seen}: {len(mine)} places, {np.mean(mine) if mine else 0:.3f} right")  # noqa: T201
-    model = fit([*real, *made], told)
-    (given.folder / "arbiter.json").write_text(model.model_dump_json(indent=1) + "\n")
+    model = fit([*real, *made], told, hard)
+    _write(given.folder, model)
     print(model.model_dump_json(indent=1))  # noqa: T201
 
 

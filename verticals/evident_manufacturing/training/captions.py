@@ -17,7 +17,8 @@ _JOINT = {"en": ", ", "zh": "，"}
 _SMALL_MM, _LARGE_MM = 0.1, 0.4
 _LONG = 2.0
 # Most captions speak of traits alone: those are what a kind that was never seen is described by.
-_KIND_ALONE, _KIND_AND_TRAITS = 0.3, 0.1
+_KIND_ALONE, _KIND_AND_TRAITS, _REMARK = 0.25, 0.1, 0.1
+_AS_REMARK = 0.7
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,13 @@ def shown(descriptions: Descriptions, kind: str, length_mm: float, width_mm: flo
 
 
 def state(seen: Shown, rng: random.Random) -> Statement:
-    """Something true of a picture: its kind, or some of its traits, or both."""
+    """Something true of a picture: its kind, or some of its traits, or both; now and then what a remark says."""
     some = frozenset(rng.sample(sorted(seen.traits), rng.randint(1, len(seen.traits))))
     choice = rng.random()
     if choice < _KIND_ALONE:
         return Statement(seen.kind, frozenset())
+    if choice > 1 - _REMARK:
+        return Statement(seen.kind, seen.traits & {"line", "round"})
     return Statement(seen.kind if choice < _KIND_ALONE + _KIND_AND_TRAITS else None, some)
 
 
@@ -66,6 +69,9 @@ def word(descriptions: Descriptions, statement: Statement, rng: random.Random, *
         held_back: How many of the last wordings of a kind are never used, so that they can be tried afterwards.
     """
     language = rng.choice(LANGUAGES)
+    remarks = descriptions.kinds[statement.kind].remarks if statement.kind else {}
+    if len(statement.traits) == 1 and remarks.keys() >= statement.traits and rng.random() < _AS_REMARK:
+        return remarks[next(iter(statement.traits))][language]
     parts = [rng.choice(descriptions.traits[trait][language]) for trait in sorted(statement.traits)]
     if statement.kind is not None:
         parts.append(rng.choice(known(descriptions.kinds[statement.kind].wordings, language, held_back)))

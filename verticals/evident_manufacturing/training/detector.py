@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,10 +19,14 @@ from numpy.typing import NDArray
 
 from evident_core.errors import InvalidInput
 from evident_manufacturing.inspection import detect
+from evident_manufacturing.inspection.evaluate import labels_of
+from evident_manufacturing.inspection.evaluate.metrics import Boxes
 from evident_manufacturing.inspection.evaluate.pairs import Pair, unpack
+from evident_manufacturing.inspection.perceive import lay_under
 from evident_manufacturing.inspection.perceive.align import align, warp
 from evident_manufacturing.inspection.perceive.difference import difference, stack
-from evident_manufacturing.inspection.schema import KINDS
+from evident_manufacturing.inspection.perceive.tiles import tiles
+from evident_manufacturing.inspection.schema import KINDS, Alignment
 
 GENERATOR: Final = Path(__file__).parents[3] / "sample_data" / "manufacturing"
 SIZE: Final = 640
@@ -41,18 +46,43 @@ def plain(pair: Pair) -> NDArray[np.uint8]:
     return np.dstack([pair.test] * 3)
 
 
-def generated(first: int, count: int) -> Iterator[Pair]:
-    """Boards of the project's own generator, the first of them from seed ``first``."""
+def generated(first: int, count: int, **how: object) -> Iterator[Pair]:
+    """Boards of the project's own generator, the first of them from seed ``first``, made as its keywords say."""
     if not count:
         return
     if str(GENERATOR) not in sys.path:
         sys.path.insert(0, str(GENERATOR))
     generate = import_module("pcb_boards").generate
     for seed in range(first, first + count):
-        sample = generate(seed)
+        sample = generate(seed, **how)
         boxes = np.array([each.label_box for each in sample.defects], np.float32).reshape(-1, 4)
         classes = np.array([KINDS.index(each.kind) for each in sample.defects], np.int64)
         yield Pair(f"made.{seed}", sample.template, sample.test, boxes, classes)
+
+
+def cut(pair: Pair) -> list[Pair]:
+    """A pair in pieces of 640 x 640, as the network takes them, its template laid under the test before.
+
+    A label goes with each piece in which its centre lies, and ends at the piece's edge; smaller pairs are filled up
+    with their own edge.
+    """
+    if pair.test.shape == pair.template.shape == (SIZE, SIZE):
+        return [pair]
+    try:
+        laid = lay_under(pair.test, pair.template)[1]
+    except InvalidInput:
+        laid = warp(pair.template, Alignment(confidence=0.0), pair.test.shape)
+    pieces = []
+    for number, tile in enumerate(tiles(*pair.test.shape)):
+        left, top, right, bottom = tile.box
+        filled = ((0, SIZE - (bottom - top)), (0, SIZE - (right - left)))
+        template, test = (np.pad(each[top:bottom, left:right], filled, mode="edge") for each in (laid, pair.test))
+        x, y = (pair.boxes[:, :2] + pair.boxes[:, 2:]).T / 2
+        inside = (x >= left) & (x < right) & (y >= top) & (y < bottom)
+        low, high = np.array([left, top] * 2, np.float32), np.array([right, bottom] * 2, np.float32)
+        boxes = np.clip(pair.boxes[inside], low, high) - low
+        pieces.append(Pair(f"{pair.name}.{number}", template, test, boxes, pair.classes[inside]))
+    return pieces
 
 
 def write_dataset(
@@ -62,21 +92,31 @@ def write_dataset(
     for part, pairs in (("train", train), ("val", validation)):
         for kind in ("images", "labels"):
             (target / kind / part).mkdir(parents=True, exist_ok=True)
-        with ProcessPoolExecutor(processes) as pool:
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
             batch = list(pairs)
             for pair, image in zip(batch, pool.map(fuse if fused else plain, batch, chunksize=8), strict=True):
                 cv2.imwrite(str(target / "images" / part / f"{pair.name}.png"), image)
-                height, width = pair.test.shape
-                x0, y0, x1, y1 = (pair.boxes / (width, height, width, height)).T
-                rows = np.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], 1)
-                lines = [
-                    f"{kind} {' '.join(f'{v:.6f}' for v in row)}" for kind, row in zip(pair.classes, rows, strict=True)
-                ]
-                (target / "labels" / part / f"{pair.name}.txt").write_text("\n".join(lines))
+                lines = label_lines(labels_of(pair), *pair.test.shape)
+                (target / "labels" / part / f"{pair.name}.txt").write_text(lines)
     described = {"path": str(target.resolve()), "train": "images/train", "val": "images/val", "names": list(KINDS)}
     path = target / "data.yaml"
     path.write_text(json.dumps(described))
     return path
+
+
+def label_lines(labels: Boxes, height: int, width: int) -> str:
+    """Labels as Ultralytics reads them: class, centre, width and height, in shares of the picture's pixels."""
+    x0, y0, x1, y1 = (labels.xyxy / (width, height, width, height)).T
+    rows = np.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], 1)
+    return "\n".join(
+        f"{kind} {' '.join(f'{value:.6f}' for value in row)}" for kind, row in zip(labels.kinds, rows, strict=True)
+    )
+
+
+def schedule(epochs: int, rate: float | None = None) -> dict[str, Any]:
+    """Settings of a training; with a first learning rate where an earlier one is gone on from."""
+    more: dict[str, Any] = {"cache": "ram", "cos_lr": True, "patience": 0, "close_mosaic": min(15, epochs // 4)}
+    return more if rate is None else more | {"optimizer": "SGD", "lr0": rate, "warmup_epochs": 0}
 
 
 def main() -> None:
@@ -102,14 +142,6 @@ def main() -> None:
         fused=not given.plain,
         processes=given.workers,
     )
-    more: dict[str, Any] = {
-        "cache": "ram",
-        "cos_lr": True,
-        "patience": 0,
-        "close_mosaic": min(15, given.epochs // 4),
-    }
-    if given.rate:
-        more |= {"optimizer": "SGD", "lr0": given.rate, "warmup_epochs": 0}
     best = detect.train(
         data,
         given.out,
@@ -118,7 +150,7 @@ def main() -> None:
         batch=given.batch,
         device=given.device,
         workers=given.workers,
-        **more,
+        **schedule(given.epochs, given.rate),
     )
     print(best)  # noqa: T201
 

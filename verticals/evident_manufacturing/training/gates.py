@@ -31,6 +31,7 @@ SHARE: Final = 0.30
 """Largest int8 file as a share of the fp32 one, its weights in 32 bits."""
 _CALIBRATION: Final = 96
 _SMALL: Final = 256
+_MOST: Final = 8
 
 
 def quantise(fp32: Path, target: Path, images: Sequence[Image]) -> None:
@@ -71,7 +72,7 @@ def quantise(fp32: Path, target: Path, images: Sequence[Image]) -> None:
     onnx.save(_nameless(onnx.load(str(target))), str(target))
 
 
-def _kept_in_halves(model: Any) -> Any:
+def kept_in_halves(model: Any) -> Any:
     """The network with its large weights in 16 bits, which are widened when it is opened; it computes in 32 bits.
 
     Ultralytics keeps trained weights in 16 bits as well; only the norms that were folded into them are rounded anew.
@@ -130,7 +131,7 @@ def export(
     int8 = folder / "detector.int8.onnx"
     quantise(fp32, int8, [make(pair) for pair in calibration[:_CALIBRATION]])
     share = int8.stat().st_size / fp32.stat().st_size
-    onnx.save(_nameless(_kept_in_halves(onnx.load(str(fp32)))), str(fp32))
+    onnx.save(_nameless(kept_in_halves(onnx.load(str(fp32)))), str(fp32))
     files = {"fp32": fp32, "int8": int8}
     manifest = Manifest(version=version, kinds=KINDS, files=tuple(_file(path, name) for name, path in files.items()))
     write_manifest(folder, manifest)
@@ -166,11 +167,12 @@ def _file(path: Path, precision: str, *, passed: bool = False, **measured: float
 
 
 def _score(detector: Detector, images: Sequence[Image], pairs: Sequence[Pair]) -> float:
-    found = [_boxes(each) for each in detector.detect(images)]
+    found = [boxes_of_detections(each) for each in detector.detect(images)]
     return average_precision(found, [labels_of(pair) for pair in pairs], OFFICIAL_IOU).mean
 
 
-def _boxes(detections: Sequence[Detection]) -> Boxes:
+def boxes_of_detections(detections: Sequence[Detection]) -> Boxes:
+    """What a detector sees in one image, as it is measured."""
     return Boxes(
         np.array([each.bbox for each in detections], np.float64).reshape(-1, 4),
         np.array([KINDS.index(each.kind) for each in detections], np.int64),
@@ -192,15 +194,14 @@ def _parity(weights: Path, detector: Detector, images: Sequence[Image]) -> float
 
 
 def _same_in_batches(detector: Detector, images: Sequence[Image]) -> bool:
-    """Whether an image gives the same alone, among three, and among the most that are taken at once."""
-    alone = [detector.detect([image], threshold=0.3)[0] for image in images]
-    three = [each for at in range(0, len(images), 3) for each in detector.detect(images[at : at + 3], threshold=0.3)]
-    most = detector.detect(images, threshold=0.3)
-    return all(_near(a, b) and _near(a, c) for a, b, c in zip(alone, three, most, strict=True))
+    """Whether the network gives the same of an image alone, among three, and among the most that are taken at once."""
 
+    def rows(size: int) -> NDArray[np.float32]:
+        parts = [images[at : at + size] for at in range(0, len(images), size)]
+        return np.concatenate([detector.forward(batch(part)) for part in parts])
 
-def _near(a: Sequence[Detection], b: Sequence[Detection]) -> bool:
-    return len(a) == len(b) and all(abs(x.score - y.score) < 0.01 for x, y in zip(a, b, strict=True))
+    alone = rows(1)
+    return all(np.abs(alone - rows(size))[..., 4].max() < 0.01 for size in (3, _MOST))
 
 
 def _pairs(folder: Path) -> Iterator[Pair]:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from evident_core.evidence import Claim, Fact, InputRef, Polarity, Severity
+from evident_manufacturing.inspection.assess.described import ANY
 from evident_manufacturing.inspection.assess.judge import (
     WITHOUT_SPECIFICATION,
     CalibrationState,
@@ -19,7 +20,7 @@ from evident_manufacturing.inspection.assess.judge import (
     verdict,
 )
 from evident_manufacturing.inspection.assess.ledger import SIZES, Ledger, derived
-from evident_manufacturing.inspection.assess.specification import ANY, Specification
+from evident_manufacturing.inspection.assess.specification import Specification
 from evident_manufacturing.inspection.schema import (
     KINDS,
     Alignment,
@@ -78,12 +79,14 @@ def assess(
     scale = holding.mm_per_pixel if holding else None
     ledger = Ledger(image, width, height, scale)
     found = findings(defects, specification, width=width, height=height, alignment=alignment, mm_per_pixel=scale)
-    decided = verdict(found, specification, calibration=state, template=template is not None)
+    described = [each.number for each in judged(defects, specification) if each.naming]
+    decided = verdict(found, specification, calibration=state, template=template is not None, described=described)
     evidence = list(_evidence(ledger, template, alignment, calibration, state, on))
-    roles = {defect.number: ledger.defect(defect) for defect in defects}
+    roles = {defect.number: ledger.defect(defect, specification) for defect in defects}
     claims = [
         *_verdict(ledger, part, defects, found, decided, specification),
         *_reasons(ledger, found, roles, specification),
+        *_named(ledger, defects, roles),
         *_unjudged(ledger, defects, roles, specification),
         *_defects(defects, roles),
         *evidence,
@@ -190,6 +193,21 @@ def _reasons(
 
 def _claim(claim_id: str, predicate: str, facts: dict[str, str], shared: Mapping[str, object]) -> Claim:
     return Claim.model_validate({"id": claim_id, "predicate": predicate, "facts": facts, **shared})
+
+
+def _named(ledger: Ledger, defects: Sequence[Defect], roles: dict[int, dict[str, str]]) -> Iterator[Claim]:
+    for defect in defects:
+        if defect.naming:
+            mine = roles[defect.number]
+            facts = {"number": mine["number"], "kind": mine["kind"], **ledger.naming(defect, defect.naming)}
+            yield Claim(
+                id=f"named.{defect.number}",
+                predicate="kind_described",
+                facts=facts,
+                certainty=defect.naming.share,
+                severity=Severity.LOW,
+                topic="verdict",
+            )
 
 
 def _unjudged(

@@ -9,8 +9,8 @@ from itertools import groupby
 
 from evident_core.errors import InvalidInput
 from evident_core.evidence import Frozen
+from evident_manufacturing.inspection.assess.described import ANY
 from evident_manufacturing.inspection.assess.specification import (
-    ANY,
     DecisionRule,
     Limit,
     Specification,
@@ -179,11 +179,12 @@ def verdict(
     *,
     calibration: CalibrationState,
     template: bool,
+    described: Sequence[int] = (),
 ) -> Verdict:
     """The decision on a part, its reasons, and whether its evidence is weaker than it should be.
 
-    It is weak without a template, without a calibration that holds, without a specification, and where a limit could
-    not be assessed.
+    It is weak without a template, without a calibration that holds, without a specification, where a limit could not be
+    assessed, and where defects (``described``: their numbers) have their kind from a description alone.
     """
     reasons = [
         Reason(rule=rule, decision=decision, defects=_together(them), limit=limit)
@@ -199,11 +200,14 @@ def verdict(
         reasons.append(Reason(rule="template_missing"))
     if calibration is not CalibrationState.VALID:
         reasons.append(Reason(rule=f"calibration_{calibration}"))
+    if described:
+        reasons.append(Reason(rule="kind_by_description", defects=tuple(described)))
+    evidenced = specification is not None and template and calibration is CalibrationState.VALID
     return Verdict(
         decision=graver(each.decision for each in found),
         specification=specification.name if specification else "",
         reasons=tuple(reasons),
-        weak=bool(weak) or specification is None or not template or calibration is not CalibrationState.VALID,
+        weak=bool(weak) or bool(described) or not evidenced,
     )
 
 

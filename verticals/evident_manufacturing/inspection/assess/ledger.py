@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from evident_core.evidence import Derived, Element, Fact, ImageRegion, InputRef, Source, Status
 from evident_manufacturing.inspection.assess.specification import Limit, Specification
-from evident_manufacturing.inspection.schema import Alignment, Calibration, Defect, Part, Quantity
+from evident_manufacturing.inspection.schema import Alignment, Calibration, Defect, Naming, Part, Quantity, Wording
 
 SIZES = ("length", "width", "area", "gap")
 
@@ -66,16 +66,14 @@ class Ledger:
             if value
         }
 
-    def defect(self, defect: Defect) -> dict[str, str]:
+    def defect(self, defect: Defect, specification: Specification | None = None) -> dict[str, str]:
         """What and where a defect is, and how large: ids by role."""
         at, unit = f"defect.{defect.number}", self._region(defect)
         sure = {"confidence": defect.score}
         x, y = ((defect.bbox[side] + defect.bbox[side + 2]) / 2 for side in (0, 1))
         roles = {
             "number": self.number(f"{at}.number", Decimal(defect.number), "1", unit, name="number"),
-            "kind": self._note(
-                Fact(id=f"{at}.kind", name="kind", value=defect.kind, sources=(unit,), confidence=defect.score)
-            ),
+            "kind": self._note(self._kind(defect, unit, specification)),
             "seen": self.text(f"{at}.seen", defect.seen, unit, name="seen"),
             "score": self.number(f"{at}.score", decimal(defect.score, 3), "1", unit, name="score"),
             "x": self.number(f"{at}.x", decimal(x, 1), "px", unit, name="x"),
@@ -95,6 +93,53 @@ class Ledger:
                 name=f"uncertainty.{name}",
             )
         return roles
+
+    def _kind(self, defect: Defect, unit: Source, specification: Specification | None) -> Fact:
+        """What it is: as the detector has it, or as the specification describes it."""
+        fact_id = f"defect.{defect.number}.kind"
+        if defect.naming is None:
+            return Fact(id=fact_id, name="kind", value=defect.kind, sources=(unit,), confidence=defect.score)
+        at = specification.described_at(defect.kind) if specification else ()
+        return Fact(
+            id=fact_id,
+            name="kind",
+            value=defect.kind,
+            sources=(unit, *at),
+            confidence=defect.naming.share,
+            note="Named from its description in the specification.",
+        )
+
+    def naming(self, defect: Defect, naming: Naming) -> dict[str, str]:
+        """How a kind was named from a description: ids by role."""
+        at, unit = f"defect.{defect.number}.naming", self._region(defect)
+        return {
+            "instead": self.text(f"{at}.instead_of", naming.instead_of, unit, name="kind"),
+            "confidence": self.number(f"{at}.confidence", decimal(naming.share, 3), "1", unit, name="confidence"),
+            "likeness": self.number(f"{at}.likeness", decimal(naming.likeness, 3), "1", unit, name="likeness"),
+            "ordinary": self.number(f"{at}.ordinary", decimal(naming.ordinary, 3), "1", unit, name="likeness.ordinary"),
+        }
+
+    def wording(self, defect: Defect, wording: Wording, chosen_by: str) -> dict[str, str]:
+        """What the aligner says of a defect, that it was the aligner, and how sure that is: ids by role."""
+        at, unit = f"defect.{defect.number}.wording", self._region(defect)
+        chosen = derived(
+            "wording", f"chosen by {chosen_by} among the wordings of the kind", [f"defect.{defect.number}.kind"]
+        )
+        return {
+            "wording": self._note(
+                Fact(
+                    id=at,
+                    name="wording",
+                    value=wording.key,
+                    sources=(unit, chosen),
+                    confidence=wording.share,
+                    note=f"Chosen by {chosen_by} from the picture.",
+                )
+            ),
+            "confidence": self.number(
+                f"{at}.confidence", decimal(wording.share, 3), "1", unit, chosen, name="confidence"
+            ),
+        }
 
     def _region(self, defect: Defect) -> Source:
         region = ImageRegion(bbox=defect.bbox, mask_rle=defect.mask_rle, mm_per_pixel=self.mm_per_pixel)

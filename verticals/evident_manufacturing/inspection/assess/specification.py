@@ -20,6 +20,7 @@
 
 A limit is a quantity (length, width, area, gap, count) and a side (max, min). What is under ``zones`` of a class takes
 the place of the class's own limits for the defects that touch that zone; ``any`` is a class of all defects together.
+Kinds of the product's own are declared under ``kinds`` (:mod:`.described`).
 
 ``decision_rule`` says what happens when a size lies closer to a limit than its expanded uncertainty U (k = 2), after
 ISO 14253-1: ``prove_conformity`` (the default, the maker's side) counts the limit as passed unless value and U
@@ -38,19 +39,17 @@ from enum import StrEnum
 from typing import Literal
 
 from evident_core.evidence import Element, Frozen, InputRef, Source
+from evident_manufacturing.inspection.assess.described import ANY, NAME, Described, own_kinds
 from evident_manufacturing.inspection.assess.document import Node, read
 from evident_manufacturing.inspection.assess.zones import Point, Zone, area, crosses_itself
 from evident_manufacturing.inspection.schema import KINDS, Decision
 
-ANY = "any"
-"""The class of all defects together."""
 QUANTITIES = {"length": "mm", "width": "mm", "area": "mm2", "gap": "mm", "count": "1"}
 SIDES = ("max", "min")
 _LIMITS = (*(f"{each}_{side}" for each in ("length", "width", "area", "gap") for side in SIDES), "count_max")
 _FIELDS = (
     "product", "version", "score", "decision_rule", "unmeasured", "default", "kinds", "zones", "classes",
 )  # fmt: skip
-_NAME = re.compile(r"[A-Za-z0-9㐀-鿿][A-Za-z0-9㐀-鿿_.-]{0,39}")
 _AMOUNT = re.compile(r"(?P<number>\d{1,6}(?:\.\d{1,6})?)\s*(?P<unit>\S*)")
 _GRAVITY = {Decision.ACCEPT: 0, Decision.REWORK: 1, Decision.REJECT: 2}
 
@@ -106,6 +105,8 @@ class Specification(Frozen):
     unmeasured: Decision = Decision.REWORK
     default: Decision = Decision.REJECT
     kinds: tuple[str, ...] = KINDS
+    described: tuple[Described, ...] = ()
+    """Kinds that the detector does not know, to be named from their descriptions."""
     zones: tuple[Zone, ...] = ()
     classes: tuple[str, ...] = ()
     zoned: tuple[tuple[str, str], ...] = ()
@@ -116,6 +117,11 @@ class Specification(Frozen):
     def name(self) -> str:
         """``product@version``, as verdicts cite it."""
         return f"{self.product}@{self.version}"
+
+    @property
+    def descriptions(self) -> dict[str, tuple[str, ...]]:
+        """The wordings of the described kinds by name."""
+        return {each.name: each.wordings for each in self.described}
 
     @classmethod
     def load(cls, text: str | bytes, name: str = "specification.yaml") -> Specification:
@@ -133,7 +139,8 @@ class Specification(Frozen):
                 root.refuse(
                     f"a specification needs {needed}, such as {needed}: {'demo-board' if needed[0] == 'p' else 3}."
                 )
-        kinds = (*KINDS, *(_word(each) for each in (fields["kinds"].items if "kinds" in fields else ())))
+        own, described = own_kinds(fields["kinds"]) if "kinds" in fields else ((), ())
+        kinds = tuple(dict.fromkeys((*KINDS, *own)))
         zones = tuple(_zones(fields["zones"])) if "zones" in fields else ()
         limits: list[Limit] = []
         classes: list[str] = []
@@ -156,6 +163,7 @@ class Specification(Frozen):
             product=_printable(fields["product"], 128),
             version=_printable(fields["version"], 32),
             kinds=kinds,
+            described=described,
             zones=zones,
             classes=tuple(classes),
             zoned=tuple(zoned),
@@ -166,6 +174,10 @@ class Specification(Frozen):
     def limits_of(self, kind: str, zone: str | None) -> tuple[Limit, ...]:
         """The limits of a class in a zone, or outside of all zones."""
         return tuple(limit for limit in self.limits if (limit.kind, limit.zone) == (kind, zone))
+
+    def described_at(self, kind: str) -> tuple[Source, ...]:
+        """Where a kind is described; none where it is not."""
+        return tuple(self.source(each.path, "; ".join(each.wordings)) for each in self.described if each.name == kind)
 
     def source(self, path: str, quote: str = "") -> Source:
         """The place of a setting in the document."""
@@ -250,7 +262,7 @@ def _refuse_contradictions(name: str, limits: list[Limit]) -> None:
 
 def _zones(node: Node) -> Iterator[Zone]:
     for name, entry in node.fields().items():
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             entry.refuse(f"{name!r} is not a zone's name: letters, digits, '.', '-' and '_', 40 at most.")
         fields = entry.fields("unit", "origin", "rectangle", "polygon")
         unit = fields["unit"].text if "unit" in fields else "px"
@@ -290,14 +302,6 @@ def _number(node: Node, text: str, *, signed: bool = False) -> Decimal:
     if not number.is_finite() or abs(number) > 1_000_000 or (number < 0 and not signed):
         node.refuse(f"{text} is out of range.")
     return number
-
-
-def _word(node: Node) -> str:
-    if not _NAME.fullmatch(node.text) or node.text == ANY:
-        node.refuse(
-            f"{node.text!r} is not a kind's name: letters, digits, '.', '-' and '_', 40 at most, and not 'any'."
-        )
-    return node.text
 
 
 def _printable(node: Node, longest: int) -> str:

@@ -110,10 +110,13 @@ def _real(folder: Path, split: str, boards: int, seed: int) -> Iterator[tuple[Gr
     rng = np.random.default_rng(seed)
     for index in np.unique(np.linspace(0, len(every) - 1, min(boards, len(every))).astype(int)):
         template = read(every[index]).template
-        dx, dy = rng.uniform(-SHIFT, SHIFT, 2)
-        size = template.shape[::-1]
-        moved = cv2.warpAffine(
-            template, np.array([[1, 0, dx], [0, 1, dy]]), size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-        noisy = moved + rng.normal(0.0, NOISE, moved.shape)
-        yield np.clip(np.rint(noisy), 0, 255).astype(np.uint8), template, int(rng.integers(*JPEG))
+        yield taken_again(template, rng), template, int(rng.integers(*JPEG))
+
+
+def taken_again(image: Gray, rng: np.random.Generator) -> Gray:
+    """A picture, uint8 [H, W], as a camera takes it a second time: moved by part of a pixel, with other noise."""
+    dx, dy = rng.uniform(-SHIFT, SHIFT, 2)
+    move = np.array([[1, 0, dx], [0, 1, dy]])
+    moved = cv2.warpAffine(image, move, image.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    noisy: Gray = np.clip(np.rint(moved + rng.normal(0.0, NOISE, moved.shape)), 0, 255).astype(np.uint8)
+    return noisy

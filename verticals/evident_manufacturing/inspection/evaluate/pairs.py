@@ -4,6 +4,7 @@ Layout: lines ``<folder>/<name>.jpg <labels>.txt`` in a split file; beside each 
 ``<name>_test.jpg``; a label is ``x1 y1 x2 y2 type`` with types from 1.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -85,6 +86,11 @@ def divide(every: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
     return train, validation
 
 
+def held_back(name: str) -> bool:
+    """Whether a board of a label set is never trained on: by the hash of its name, so that a larger set keeps it so."""
+    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % VALIDATION_STEP == 0
+
+
 def read(entry: Entry) -> Pair:
     """One pair.
 
@@ -143,11 +149,24 @@ def pack(every: Sequence[Entry], target: Path) -> None:
         (target / f"{name}.txt").write_text("\n".join(lines))
 
 
+def packed(folder: Path) -> list[Path]:
+    """The pairs that :func:`pack` wrote, in the order of their names."""
+    return sorted(folder.glob("*.png"))
+
+
 def unpack(folder: Path) -> Iterator[Pair]:
-    """The pairs that were packed, in the order of their names; grey again as JPEG makes edges."""
-    for path in sorted(folder.glob("*.png")):
-        packed = _gray(path.read_bytes(), path)
-        both = _gray(cv2.imencode(".jpg", packed, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes(), path)
-        template, test = np.hsplit(both, 2)
-        boxes, classes = read_labels(path.with_suffix(".txt"))
-        yield Pair(path.stem, np.ascontiguousarray(template), np.ascontiguousarray(test), boxes, classes)
+    """The pairs that were packed, in the order of their names."""
+    return map(unpack_one, packed(folder))
+
+
+def unpack_one(path: Path) -> Pair:
+    """A packed pair, grey again as JPEG makes edges.
+
+    Raises:
+        InvalidInput: It cannot be read.
+    """
+    both = _gray(path.read_bytes(), path)
+    both = _gray(cv2.imencode(".jpg", both, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes(), path)
+    template, test = np.hsplit(both, 2)
+    boxes, classes = read_labels(path.with_suffix(".txt"))
+    return Pair(path.stem, np.ascontiguousarray(template), np.ascontiguousarray(test), boxes, classes)

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -20,48 +19,26 @@ from evident_core.evidence import Frozen
 from evident_manufacturing.delivery.events import event_of
 from evident_manufacturing.delivery.outbox import Outbox
 from evident_manufacturing.inspection.evaluate.boards import CALIBRATION, FIRST_SEED, encoded, generate
-from evident_manufacturing.inspection.evaluate.metrics import overlaps
+from evident_manufacturing.inspection.evaluate.queues import compare_queues
+from evident_manufacturing.inspection.evaluate.ratios import Ratio, in_turns, ratio
+from evident_manufacturing.inspection.evaluate.slicers import compare_slicers
 from evident_manufacturing.inspection.ingest import ingest
 from evident_manufacturing.inspection.perceive import Models, lay_under
 from evident_manufacturing.inspection.perceive.detector import SIZE, Detector, batch
 from evident_manufacturing.inspection.perceive.difference import difference, stack
-from evident_manufacturing.inspection.perceive.tiles import SHARED, detect_in_tiles, tiles
 from evident_manufacturing.inspection.pipeline import Station
-from evident_manufacturing.inspection.schema import Detection, Part
+from evident_manufacturing.inspection.schema import Part
 
 Image = NDArray[np.uint8]
 BATCH: Final = 8
 JPEG: Final = 95
-TILE_ROUNDS: Final = 2
-"""Turns of the large image, which takes seconds."""
-PARTS: Final = ("int8", "whole", "batches", "tiles", "start")
+PARTS: Final = ("int8", "whole", "batches", "queue", "tiles", "start")
 AGENT: Final = (
     "import evident_manufacturing.agent.agent, evident_manufacturing.agent.models, "
     "evident_manufacturing.agent.sources, evident_manufacturing.inspection.pipeline, onnxruntime"
 )
 """What an agent has in memory when it takes its first image."""
 ULTRALYTICS: Final = "from evident_manufacturing.inspection.detect import yolo; yolo()"
-
-
-class Ratio(Frozen):
-    """One comparison.
-
-    Attributes:
-        name: What is compared with what.
-        target: What the value should be: at least, or with ``at_most`` at most.
-        value: How many times longer theirs takes; with ``at_most``, ours. None: not measured.
-        ours: Milliseconds, median.
-        theirs: Milliseconds, median.
-        note: Why it was not measured, or what to know of it.
-    """
-
-    name: str
-    target: float
-    at_most: bool = False
-    value: float | None = None
-    ours: float | None = None
-    theirs: float | None = None
-    note: str = ""
 
 
 class Speed(Frozen):
@@ -89,6 +66,7 @@ def measure_speed(
     rounds: int = 15,
     seed: int = FIRST_SEED,
     side: int = 8192,
+    requests: int = 150,
     parts: Collection[str] = PARTS,
     on_part: Callable[[str], None] = lambda _: None,
 ) -> Speed:
@@ -101,6 +79,7 @@ def measure_speed(
         rounds: Turns; what takes seconds takes fewer.
         seed: Of the first board.
         side: Pixels of the large image that is cut into tiles.
+        requests: Images that come at each rate, where they come one by one.
         parts: Which comparisons, of :data:`PARTS`.
         on_part: Told which comparison comes.
     """
@@ -109,7 +88,8 @@ def measure_speed(
         "int8": lambda: _detectors(models, folder, weights, images, rounds),
         "whole": lambda: [_whole(models, seed, rounds)],
         "batches": lambda: [_batches(models.fused, images, max(3, rounds // 3))],
-        "tiles": lambda: _tiles(models.fused, weights, images, side),
+        "tiles": lambda: compare_slicers(models.fused, images, side, _predict(weights)),
+        "queue": lambda: [compare_queues(models.fused, images, requests)],
         "start": lambda: [_start(max(3, rounds // 5))],
     }
     ratios: list[Ratio] = []
@@ -123,29 +103,6 @@ def measure_speed(
         load=(round(load, 2), round(os.getloadavg()[0], 2)),
         rounds=rounds,
         ratios=tuple(ratios),
-    )
-
-
-def in_turns(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Milliseconds of each work, median over rounds in which all have a turn, after one turn to get warm."""
-    took: dict[str, list[float]] = {name: [] for name in works}
-    for number in range(rounds + 1):
-        for name, work in works.items():
-            began = time.perf_counter()
-            work()
-            if number:
-                took[name].append((time.perf_counter() - began) * 1e3)
-    return {name: float(np.median(each)) for name, each in took.items()}
-
-
-def _ratio(name: str, target: float, ours: float, theirs: float, note: str = "") -> Ratio:
-    return Ratio(
-        name=name,
-        target=target,
-        value=round(theirs / ours, 3),
-        ours=round(ours, 3),
-        theirs=round(theirs, 3),
-        note=note,
     )
 
 
@@ -171,9 +128,9 @@ def _detectors(models: Models, folder: Path, weights: Path | None, images: list[
     took = in_turns(works, rounds)
     name = "int8 end to end against YOLO.predict in torch"
     against = (
-        _ratio(name, 3.0, took["int8"], took["torch"]) if "torch" in took else Ratio(name=name, target=3.0, note=why)
+        ratio(name, 3.0, took["int8"], took["torch"]) if "torch" in took else Ratio(name=name, target=3.0, note=why)
     )
-    return [against, _ratio("int8 against fp32 in ONNX Runtime", 1.3, took["int8"], took["fp32"])]
+    return [against, ratio("int8 against fp32 in ONNX Runtime", 1.3, took["int8"], took["fp32"])]
 
 
 def _predict(weights: Path | None) -> tuple[Callable[[Sequence[Image]], object] | None, str]:
@@ -223,67 +180,7 @@ def _batches(detector: Detector, images: list[Image], rounds: int) -> Ratio:
         "single": lambda: [detector.detect([image]) for image in images],
     }
     took = in_turns(works, rounds)
-    return _ratio(f"batches of {len(images)} against one at a time", 2.0, took["together"], took["single"])
-
-
-def _tiles(detector: Detector, weights: Path | None, images: list[Image], side: int) -> list[Ratio]:
-    times = -(-side // SIZE)
-    rows = [np.hstack([images[(row + column) % len(images)] for column in range(times)]) for row in range(times)]
-    large = np.ascontiguousarray(np.vstack(rows)[:side, :side])
-    found: dict[str, list[Detection]] = {}
-
-    def ours() -> None:
-        found["ours"] = detect_in_tiles(large, detector.detect)
-
-    def loop() -> None:
-        found["loop"] = _plain_loop(large, detector)
-
-    took = in_turns({"ours": ours, "loop": loop}, TILE_ROUNDS)
-    agree = _agreement(found["ours"], found["loop"])
-    installed = [name for name in ("sahi", "supervision") if find_spec(name) is not None]
-    note = f"{len(found['ours'])} and {len(found['loop'])} boxes, {agree:.1%} the same; sahi and supervision: " + (
-        ", ".join(installed) + " installed and not compared" if installed else "not installed"
-    )
-    ratios = [_ratio(f"tiles of {side} x {side} against a plain loop of int8", 1.5, took["ours"], took["loop"], note)]
-    name = f"tiles of {side} x {side} against a loop of YOLO.predict (what SAHI does)"
-    predict, why = _predict(weights)
-    if predict is None:
-        return [*ratios, Ratio(name=name, target=1.5, note=why)]
-    # A loop's time is that of its tiles: a few of them tell it.
-    cut = tiles(side, side)
-    sample = [large[y0:y1, x0:x1] for x0, y0, x1, y1 in (each.box for each in cut[:: max(1, len(cut) // 16)])]
-    slicer = in_turns({"loop": lambda: [predict([np.ascontiguousarray(tile)]) for tile in sample]}, TILE_ROUNDS)["loop"]
-    theirs = slicer / len(sample) * len(cut)
-    return [*ratios, _ratio(name, 1.5, took["ours"], theirs, f"from {len(sample)} of {len(cut)} tiles")]
-
-
-def _plain_loop(image: Image, detector: Detector) -> list[Detection]:
-    """What slicers do: one tile after the other, moved back, and doubles suppressed over the whole image."""
-    found = []
-    for tile in tiles(image.shape[0], image.shape[1], shared=SHARED):
-        left, top, right, bottom = tile.box
-        for each in detector.detect([image[top:bottom, left:right]])[0]:
-            x0, y0, x1, y1 = each.bbox
-            found.append(each.model_copy(update={"bbox": (x0 + left, y0 + top, x1 + left, y1 + top)}))
-    kept: list[Detection] = []
-    for kind in {each.kind for each in found}:
-        mine = sorted((each for each in found if each.kind == kind), key=lambda each: -each.score)
-        boxes = np.array([each.bbox for each in mine], np.float64)
-        free = np.ones(len(mine), np.bool_)
-        for index, each in enumerate(mine):
-            if free[index]:
-                kept.append(each)
-                free[index:] &= overlaps(boxes[index : index + 1], boxes[index:])[0] < 0.5
-    return kept
-
-
-def _agreement(ours: list[Detection], theirs: list[Detection], least: float = 0.25) -> float:
-    """Share of boxes of at least a score, of both together, that the other has too."""
-    a, b = ([each for each in every if each.score >= least] for every in (ours, theirs))
-    if not a or not b:
-        return float(len(a) == len(b))
-    over = overlaps(*(np.array([each.bbox for each in every], np.float64) for every in (a, b)))
-    return float((over.max(axis=1) >= 0.5).sum() + (over.max(axis=0) >= 0.5).sum()) / (len(a) + len(b))
+    return ratio(f"batches of {len(images)} against one at a time", 2.0, took["together"], took["single"])
 
 
 def _start(rounds: int) -> Ratio:
@@ -296,7 +193,7 @@ def _start(rounds: int) -> Ratio:
         "ultralytics": partial(_fresh, ULTRALYTICS),
     }
     took = in_turns(works, rounds)
-    return _ratio(name, 5.0, took["agent"], took["ultralytics"])
+    return ratio(name, 5.0, took["agent"], took["ultralytics"])
 
 
 def _fresh(code: str) -> None:

@@ -13,17 +13,25 @@ from evident_core.errors import ModelNotReady
 from evident_manufacturing.inspection.ingest import Board
 from evident_manufacturing.inspection.perceive.align import align, lay
 from evident_manufacturing.inspection.perceive.arbiter import ArbiterModel, Proposal, propose
+from evident_manufacturing.inspection.perceive.bands import WHOLE, look, views
 from evident_manufacturing.inspection.perceive.detector import Detector
-from evident_manufacturing.inspection.perceive.difference import Difference, difference, mask_of, rle_of, stack
+from evident_manufacturing.inspection.perceive.difference import (
+    FINE,
+    Difference,
+    difference,
+    followed,
+    mask_of,
+    rle_of,
+    stack,
+)
 from evident_manufacturing.inspection.perceive.measure import EDGE_JITTER, measure
+from evident_manufacturing.inspection.perceive.pyramid import align_large
 from evident_manufacturing.inspection.perceive.tiles import detect_in_tiles
-from evident_manufacturing.inspection.schema import Alignment, Calibration, Candidate, Defect, Seen
+from evident_manufacturing.inspection.schema import Alignment, Calibration, Candidate, Defect, Detection, Seen
 
 Gray = NDArray[np.uint8]
 PLAIN_THRESHOLD: Final = 0.35
 """Least score of a box where there is no template to confirm it: the best F of the plain model's validation."""
-_FINE: Final = 1
-"""Pixels that an edge may move where the detector points."""
 _FINE_AREA: Final = 3
 _AROUND: Final = 2
 
@@ -80,11 +88,13 @@ def perceive(
             raise ModelNotReady(
                 "A board without a template needs the plain detector, which is not there; give a template."
             )
-        seen = detect_in_tiles(np.dstack([board.gray] * 3), models.plain.detect)
+        seen = detect_in_tiles(np.broadcast_to(board.gray[..., None], (*board.gray.shape, 3)), models.plain.detect)
         clock.lap("detect")
         proposals = propose(seen, None, board.gray, None, floor=PLAIN_THRESHOLD if least is None else least)
         defects = _numbered([(each, each.score) for each in proposals], board.gray, None, None, EDGE_JITTER)
         return Perception(defects, None, models.plain.version, clock.laps)
+    if board.gray.size > WHOLE:
+        return _in_bands(board.gray, template.gray, models, calibration, least)
     alignment, laid, valid = lay_under(board.gray, template.gray)
     clock.lap("align")
     found = difference(board.gray, laid, valid=valid)
@@ -97,6 +107,32 @@ def perceive(
     defects = _numbered(kept, board.gray, laid, calibration, jitter)
     clock.lap("measure")
     return Perception(defects, alignment, models.fused.version, clock.laps)
+
+
+def _in_bands(
+    test: Gray, template: Gray, models: Models, calibration: Calibration | None, least: float | None
+) -> Perception:
+    """The same of a board that is too large to be held several times over."""
+    clock = _Clock()
+    alignment = align_large(test, template)
+    clock.lap("align")
+    seen, candidates = look(test, template, alignment, models.fused.detect)
+    clock.lap("detect")
+    threshold = models.arbiter.threshold if least is None else least
+    jitter = alignment.residual or EDGE_JITTER
+    found: list[tuple[tuple[float, float], Defect]] = []
+    for view in views(test, template, alignment, seen, candidates):
+        weighed = _weighed(view.seen, view.test, view.laid, view.found, models.arbiter)
+        kept = sorted((each for each in weighed if each[1] >= threshold), key=_reading)
+        for each, defect in zip(kept, _numbered(kept, view.test, view.laid, calibration, jitter), strict=True):
+            y, x = _reading(each)
+            found.append(
+                ((y + view.top, x + view.left), defect.model_copy(update={"bbox": view.on_board(defect.bbox)}))
+            )
+    found.sort(key=lambda each: each[0])
+    numbered = tuple(defect.model_copy(update={"number": number}) for number, (_, defect) in enumerate(found, 1))
+    clock.lap("measure")
+    return Perception(numbered, alignment, models.fused.version, clock.laps)
 
 
 def lay_under(test: Gray, template: Gray) -> tuple[Alignment, Gray, NDArray[np.bool_]]:
@@ -117,8 +153,14 @@ def lay_under(test: Gray, template: Gray) -> tuple[Alignment, Gray, NDArray[np.b
 def weigh(test: Gray, laid: Gray, found: Difference, models: Models) -> list[tuple[Proposal, float]]:
     """Every place that the detector or the template names, with the probability that it is a defect."""
     seen = detect_in_tiles(stack(test, laid, found.map), models.fused.detect)
+    return _weighed(seen, test, laid, found, models.arbiter)
+
+
+def _weighed(
+    seen: Sequence[Detection], test: Gray, laid: Gray, found: Difference, arbiter: ArbiterModel
+) -> list[tuple[Proposal, float]]:
     proposals = [_looked_at_again(each, test, laid) for each in propose(seen, found, test, laid)]
-    return [(each, each.probability(models.arbiter)) for each in proposals]
+    return [(each, each.probability(arbiter)) for each in proposals]
 
 
 def _looked_at_again(proposal: Proposal, test: Gray, laid: Gray) -> Proposal:
@@ -131,7 +173,7 @@ def _looked_at_again(proposal: Proposal, test: Gray, laid: Gray) -> Proposal:
     x0, y0, x1, y1 = proposal.bbox
     left, top = max(0, int(x0) - _AROUND), max(0, int(y0) - _AROUND)
     view = np.s_[top : int(y1) + _AROUND + 1, left : int(x1) + _AROUND + 1]
-    found = difference(test[view], laid[view], tolerance=_FINE, least=_FINE_AREA)
+    found = difference(test[view], laid[view], tolerance=FINE, least=_FINE_AREA)
     x, y = (x0 + x1) / 2 - left, (y0 + y1) / 2 - top
     reach = (x1 - x0) / 4 + _AROUND, (y1 - y0) / 4 + _AROUND
     own = [
@@ -151,7 +193,12 @@ def _numbered(
     jitter: float,
 ) -> tuple[Defect, ...]:
     """Defects in reading order, measured on their differences."""
-    ordered = sorted(kept, key=lambda each: (each[0].bbox[1], each[0].bbox[0]))
+    if laid is not None:
+        kept = [
+            (replace(each, candidates=tuple(followed(one, test, laid) for one in each.candidates)), p)
+            for each, p in kept
+        ]
+    ordered = sorted(kept, key=_reading)
     return tuple(
         Defect(
             number=number,
@@ -166,6 +213,11 @@ def _numbered(
         )
         for number, (proposal, probability) in enumerate(ordered, 1)
     )
+
+
+def _reading(each: tuple[Proposal, float]) -> tuple[float, float]:
+    """Where a place stands in reading order."""
+    return each[0].bbox[1], each[0].bbox[0]
 
 
 def _around(proposal: Proposal) -> tuple[float, float, float, float]:

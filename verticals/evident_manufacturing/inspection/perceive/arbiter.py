@@ -8,6 +8,7 @@ only one of them sees is kept or dropped by how often it was right when it was a
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +26,11 @@ NEAR: Final = 3.0
 """Pixels around a detector's box within which a difference is its own."""
 GROWN: Final = 14.0
 """Pixels by which a box is larger than its difference on each side, where a person draws it (median of DeepPCB)."""
+FLOOR: Final = 0.02
+"""Least score of a box that no difference supports."""
 SAME: Final = 0.55
 """Overlap (IoU) from which two boxes are of one defect, whatever their kinds."""
+_CELL: Final = 256
 FEATURES: Final = ("score", "log_area", "contrast", "thickness")
 
 
@@ -101,7 +105,12 @@ class Proposal:
 
 
 def propose(
-    detections: Sequence[Detection], found: Difference | None, test: Gray, template: Gray | None, *, floor: float = 0.02
+    detections: Sequence[Detection],
+    found: Difference | None,
+    test: Gray,
+    template: Gray | None,
+    *,
+    floor: float = FLOOR,
 ) -> list[Proposal]:
     """Bring boxes and differences together.
 
@@ -112,8 +121,8 @@ def propose(
         template: uint8 [H, W], as it lies under the test.
         floor: Least score of a box that nothing else supports.
     """
-    kept = suppress(detections)
     candidates = found.candidates if found is not None else ()
+    kept = suppress([each for each in detections if candidates or each.score >= floor])
     own: list[list[Candidate]] = [[] for _ in kept]
     alone: list[Candidate] = []
     for candidate in candidates:
@@ -140,9 +149,15 @@ def propose(
 def suppress(detections: Sequence[Detection], same: float = SAME) -> list[Detection]:
     """The surest of boxes that are of one defect, the surest first."""
     kept: list[Detection] = []
+    near: dict[tuple[int, int], list[BBox]] = {}  # by place: a line scan has thousands
     for each in sorted(detections, key=lambda one: -one.score):
-        if all(overlap(each.bbox, other.bbox) < same for other in kept):
+        x0, y0, x1, y1 = each.bbox
+        rows, columns = (range(int(a // _CELL), int(b // _CELL) + 1) for a, b in ((y0, y1), (x0, x1)))
+        cells = list(product(rows, columns))
+        if all(overlap(each.bbox, other) < same for cell in cells for other in near.get(cell, ())):
             kept.append(each)
+            for cell in cells:
+                near.setdefault(cell, []).append(each.bbox)
     return kept
 
 

@@ -5,18 +5,24 @@ Shapes: N images, H height, W width.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from evident_core.errors import InvalidInput, MissingExtra, ModelNotReady
+from evident_core.errors import InvalidInput, ModelNotReady
 from evident_core.evidence import Frozen
+from evident_manufacturing.inspection.perceive.runtime import open_runtime
 from evident_manufacturing.inspection.schema import Detection
+
+Image = NDArray[np.uint8]
 
 SIZE: Final = 640
 """Pixels of a side that the network was trained on."""
@@ -36,11 +42,19 @@ class ModelFile(Frozen):
 
 
 class Manifest(Frozen):
-    """What lies in a model's folder: its files, the best first, its kinds in the order of classes, and its version."""
+    """What lies in a model's folder: its files, the best first, its kinds in the order of classes, and its version.
+
+    Attributes:
+        version: Of the model.
+        kinds: In the order of classes.
+        files: The networks. One that failed its gates may be missing: the record says what they measured.
+        beside: SHA-256 of what belongs to them and is none, by its name: ``arbiter.json``.
+    """
 
     version: str
     kinds: tuple[str, ...]
     files: tuple[ModelFile, ...]
+    beside: dict[str, str] = Field(default_factory=dict)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -65,59 +79,81 @@ class Detector:
     Args:
         folder: With a manifest; by default the one that ships.
         precision: ``"int8"`` or ``"fp32"``; by default int8 where it passed its gates.
-        threads: Of ONNX Runtime; by default one a core.
+        threads: Of the runtime; by default one a core.
+        runtime: ``"onnxruntime"``, ``"openvino"`` or ``"tensorrt"``.
 
     Raises:
-        ModelNotReady: A file is missing.
+        ModelNotReady: A file is missing, or what the runtime needs.
+        MissingExtra: The runtime is not installed.
         InvalidInput: A file is not the one the manifest names, or no network of this service.
     """
 
-    def __init__(self, folder: Path = FOLDER, *, precision: str | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path = FOLDER,
+        *,
+        precision: str | None = None,
+        threads: int | None = None,
+        runtime: str = "onnxruntime",
+    ) -> None:
         self.manifest = read_manifest(folder)
         self.file = self._choose(precision)
         data = self._read(folder / self.file.name)
-        try:
-            import onnxruntime
-        except ModuleNotFoundError as error:
-            raise MissingExtra(
-                "Detecting needs onnxruntime, which is not installed: pip install 'evident[manufacturing]'",
-                extra="manufacturing",
-            ) from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 3
-        # Threads that spin while they wait take the core from what comes next: on two cores the alignment after a
-        # forward took six times as long, and with anything else on the machine the forward itself twice.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-            (self._input,) = (each.name for each in self._session.get_inputs())
-        except Exception as error:  # ONNX Runtime has no error type of its own to name
-            raise InvalidInput(f"{self.file.name} is no network that ONNX Runtime opens: {error}") from error
+        self._named = "" if runtime == "onnxruntime" else runtime
+        self._runtime = open_runtime(runtime, data, threads or 0, called=self.file.name)
 
     @property
     def version(self) -> str:
-        """The model and the precision it runs in, as results name it."""
-        return f"{self.manifest.version} {self.file.precision}"
+        """The model and the precision it runs in, as results name it; and the runtime, if it is not the usual one."""
+        return " ".join(filter(None, (self.manifest.version, self.file.precision, self._named)))
 
-    def detect(self, images_NHW3: Sequence[NDArray[np.uint8]], *, threshold: float = _FLOOR) -> list[list[Detection]]:
+    @property
+    def at_once(self) -> tuple[int, int]:
+        """How to answer many who ask for an image each: images in one call, and calls at once.
+
+        A core is as quick with one image as with several, and a GPU wants several.
+        """
+        workers = self._runtime.workers
+        return (1, workers) if workers > 1 else (_BATCH, 1)
+
+    def detect(self, images_NHW3: Iterable[Image], *, threshold: float = _FLOOR) -> list[list[Detection]]:
         """What is seen in images of at most 640 x 640; smaller ones are filled up with their own edge.
+
+        One image is computed by all threads together, and many by each thread its own, as threads that share an image
+        wait for each other. They are taken as they are needed: a generator may cut them out of what would not fit in
+        memory.
 
         Args:
             images_NHW3: (difference, template, test), or three times the test for a plain model.
             threshold: Least score.
         """
+        images, workers = iter(images_NHW3), self._runtime.workers
+        first = list(islice(images, workers if workers > 1 else _BATCH))
+        if len(first) >= workers > 1:
+            return list(self._each_alone(chain(first, images), threshold))
         found: list[list[Detection]] = []
-        for first in range(0, len(images_NHW3), _BATCH):
-            part = images_NHW3[first : first + _BATCH]
-            rows = self.forward(batch(part))
-            found += [self._detections(row, image.shape, threshold) for row, image in zip(rows, part, strict=True)]
+        while first:
+            rows = self.forward(batch(first))
+            found += [self._detections(row, image.shape, threshold) for row, image in zip(rows, first, strict=True)]
+            first = list(islice(images, _BATCH))
         return found
 
     def forward(self, images_N3HW: NDArray[np.float32]) -> NDArray[np.float32]:
         """The bare network on a :func:`batch`: float32 [N, 300, 6], rows (x0, y0, x1, y1, score, kind)."""
-        rows: NDArray[np.float32] = self._session.run(None, {self._input: images_N3HW})[0]
-        return rows
+        return self._runtime.run(images_N3HW)
+
+    def _each_alone(self, images: Iterable[Image], threshold: float) -> Iterator[list[Detection]]:
+        def see(image: Image) -> list[Detection]:
+            return self._detections(self._runtime.beside(batch([image]))[0], image.shape, threshold)
+
+        with ThreadPoolExecutor(self._runtime.workers) as pool:
+            running: deque[Future[list[Detection]]] = deque()
+            for image in images:
+                running.append(pool.submit(see, image))
+                if len(running) > 2 * self._runtime.workers:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
 
     def _detections(self, rows: NDArray[np.float32], shape: tuple[int, ...], threshold: float) -> list[Detection]:
         height, width = shape[:2]
@@ -164,6 +200,17 @@ def batch(images_NHW3: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write it beside the model's files."""
     (folder / "manifest.json").write_text(json.dumps(manifest.model_dump(), indent=1) + "\n")
+
+
+def name_beside(folder: Path, name: str) -> None:
+    """Write the SHA-256 of a file that belongs to a model into its manifest.
+
+    Raises:
+        ModelNotReady: There is no manifest.
+    """
+    manifest = read_manifest(folder)
+    digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    write_manifest(folder, manifest.model_copy(update={"beside": manifest.beside | {name: digest}}))
 
 
 def _fill(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -34,6 +34,13 @@ MIN_AREA = 6
 """Pixels: a smaller difference is noise."""
 
 
+FINE = 1
+"""Pixels that an edge may move where a difference is already seen."""
+
+FOLLOW = 24
+"""Pixels around a difference in which it is followed along an edge."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """The difference of a tested board from its template.
@@ -69,6 +76,20 @@ def difference(
     Raises:
         InvalidInput: The two have different sizes, or are not uint8.
     """
+    brighter, darker = exceeding(test, template_warped, valid=valid, tolerance=tolerance)
+    plus, minus = (darker, brighter) if conductor == "dark" else (brighter, darker)
+    found = [*_components(plus, least, added=True), *_components(minus, least, added=False)]
+    return Difference(signed(brighter, darker), tuple(sorted(found, key=lambda each: (each.bbox[1], each.bbox[0]))))
+
+
+def exceeding(
+    test: Gray, template_warped: Gray, *, valid: NDArray[np.bool_] | None = None, tolerance: int = TOLERANCE
+) -> tuple[Gray, Gray]:
+    """By how much each pixel of the test is brighter, and darker, than the template's; uint8 [H, W] each.
+
+    Raises:
+        InvalidInput: The two have different sizes, or are not uint8.
+    """
     check_pair(test, template_warped)
     brighter, darker = (
         _exceeds(test, template_warped, tolerance),
@@ -77,10 +98,36 @@ def difference(
     if valid is not None and not valid.all():
         inside = cv2.erode(valid.view(np.uint8), _square(tolerance))
         brighter, darker = (np.asarray(cv2.multiply(each, inside), np.uint8) for each in (brighter, darker))
-    signed = np.asarray(cv2.addWeighted(brighter, 1 / 255, darker, -1 / 255, 0.0, dtype=cv2.CV_32F), np.float32)
-    plus, minus = (darker, brighter) if conductor == "dark" else (brighter, darker)
-    found = [*_components(plus, least, added=True), *_components(minus, least, added=False)]
-    return Difference(signed, tuple(sorted(found, key=lambda each: (each.bbox[1], each.bbox[0]))))
+    return brighter, darker
+
+
+def signed(brighter: Gray, darker: Gray) -> NDArray[np.float32]:
+    """Both in one map, float32 [H, W] from -1 to 1."""
+    return np.asarray(cv2.addWeighted(brighter, 1 / 255, darker, -1 / 255, 0.0, dtype=cv2.CV_32F), np.float32)
+
+
+def followed(candidate: Candidate, test: Gray, template_warped: Gray, *, conductor: Conductor = "dark") -> Candidate:
+    """A candidate with what hangs together with it along an edge, where the tolerance of edges had hidden it.
+
+    As in edge detection with two thresholds (J. Canny, 1986): a difference that is sure may go on where it is less so.
+    """
+    x0, y0, x1, y1 = (int(each) for each in candidate.bbox)
+    left, top = max(0, x0 - FOLLOW), max(0, y0 - FOLLOW)
+    view = np.s_[top : y1 + FOLLOW, left : x1 + FOLLOW]
+    bright, dark = (template_warped, test) if candidate.added is (conductor == "dark") else (test, template_warped)
+    pixels = (_exceeds(bright[view], dark[view], FINE) >= THRESHOLD).astype(np.uint8)
+    own = np.zeros_like(pixels)
+    own[y0 - top : y1 - top, x0 - left : x1 - left] = mask_of(candidate)
+    labels = cv2.connectedComponents(pixels | own)[1]
+    together = np.bincount(labels[own > 0], minlength=int(labels.max()) + 1) > 0
+    mask = together[labels]
+    area = int(mask.sum())
+    if area == candidate.area:
+        return candidate
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+    box = (float(left + x), float(top + y), float(left + x + w), float(top + y + h))
+    rle = rle_of(mask[y : y + h, x : x + w])
+    return candidate.model_copy(update={"bbox": box, "mask_rle": rle, "area": area})
 
 
 def stack(test: Gray, template_warped: Gray, map: NDArray[np.float32]) -> NDArray[np.uint8]:  # noqa: A002

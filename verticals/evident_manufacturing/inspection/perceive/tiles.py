@@ -5,9 +5,9 @@ middles of the strips; with strips of twice a defect's half it is whole in that 
 can be cut: where two of one kind end at the two borders of a strip and overlap in it, they are joined.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import groupby, pairwise, product
 from typing import Final
 
 import numpy as np
@@ -18,10 +18,10 @@ from evident_manufacturing.inspection.schema import Detection
 
 SHARED: Final = 128
 """Pixels that neighbouring tiles share."""
-BATCH: Final = 8
 _TOUCH: Final = 2.0
 
-Detect = Callable[[Sequence[NDArray[np.uint8]]], list[list[Detection]]]
+Image = NDArray[np.uint8]
+Detect = Callable[[Iterable[Image]], Sequence[list[Detection]]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def tiles(height: int, width: int, size: int = SIZE, shared: int = SHARED) -> li
     ]
 
 
-def detect_in_tiles(image: NDArray[np.uint8], detect: Detect, *, shared: int = SHARED) -> list[Detection]:
+def detect_in_tiles(image: Image, detect: Detect, *, shared: int = SHARED) -> list[Detection]:
     """What a detector sees in an image of any size; memory is that of a few tiles.
 
     Args:
@@ -79,16 +79,33 @@ def detect_in_tiles(image: NDArray[np.uint8], detect: Detect, *, shared: int = S
         detect: Takes tiles, and gives what it sees in each.
         shared: Pixels that neighbouring tiles share; twice the largest defect keeps all whole.
     """
-    cut = tiles(image.shape[0], image.shape[1], shared=shared)
+    return detect_in_rows(image.shape, lambda top, bottom: image[top:bottom], detect, shared=shared)
+
+
+def detect_in_rows(
+    shape: Sequence[int], rows: Callable[[int, int], Image], detect: Detect, *, shared: int = SHARED
+) -> list[Detection]:
+    """The same of an image that is made as it is looked at.
+
+    Args:
+        shape: (H, W) of the image.
+        rows: Gives its rows from one up to another, uint8 [h, W, 3]; asked from the top to the bottom, each time for
+            those of a row of tiles.
+        detect: Takes tiles, as it needs them, and gives what it sees in each.
+        shared: Pixels that neighbouring tiles share.
+    """
+    cut = tiles(shape[0], shape[1], shared=shared)
+
+    def parts() -> Iterator[Image]:
+        for (top, bottom), row in groupby(cut, key=lambda tile: (tile.box[1], tile.box[3])):
+            strip = rows(top, bottom)
+            for tile in row:
+                yield strip[:, tile.box[0] : tile.box[2]]
+
+    seen = detect(parts())
     if len(cut) == 1:
-        return detect([image])[0]
-    found: list[_Piece] = []
-    for first in range(0, len(cut), BATCH):
-        part = cut[first : first + BATCH]
-        seen = detect([image[y0:y1, x0:x1] for x0, y0, x1, y1 in (tile.box for tile in part)])
-        for tile, detections in zip(part, seen, strict=True):
-            found += _own(tile, image.shape, detections)
-    return _joined(found)
+        return seen[0]
+    return _joined([piece for tile, own in zip(cut, seen, strict=True) for piece in _own(tile, shape, own)])
 
 
 def _cuts(length: int, size: int, shared: int) -> list[tuple[int, int, float, float]]:

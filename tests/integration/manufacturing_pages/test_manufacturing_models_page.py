@@ -1,0 +1,268 @@
+"""The page of models: candidates compared on labelled boards, promoted and rolled back, and used by what follows."""
+
+import hashlib
+import io
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from evident_core.settings import Settings, load
+from evident_manufacturing import retraining
+from evident_manufacturing.agent.installed import bundle
+from evident_manufacturing.app import create_app
+from evident_manufacturing.inspection.evaluate.pairs import held_back
+from evident_manufacturing.inspection.perceive.detector import FOLDER, read_manifest, write_manifest
+from evident_manufacturing.retraining import Candidate, candidates_folder
+from evident_manufacturing.samples import samples
+from evident_manufacturing.training.comparison import Comparison, Finding, Measured
+from manufacturing_client import HTML, JSON, board_form, client_of, frame, inspection, page, text, work
+
+SHIPPED = read_manifest(FOLDER / "fused").version
+CANDIDATE = "fused-abcd1234-1"
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Of an installation of this module's own, for models are of the whole of it."""
+    return load(store={"data_dir": tmp_path_factory.mktemp("data")})
+
+
+@pytest.fixture(scope="module")
+def app(settings: Settings) -> Iterator[Flask]:
+    made = create_app(settings)
+    yield made
+    frame(made).close()
+
+
+@pytest.fixture(scope="module")
+def chief(app: Flask) -> FlaskClient:
+    """A key that may change models."""
+    return client_of(app, "chief", "read", "write", "admin")
+
+
+@pytest.fixture
+def candidate(app: Flask) -> Iterator[Path]:
+    """The shipped network under another version, as a retraining leaves it; compared, and found no worse."""
+    folder = candidates_folder(frame(app).store.folder) / CANDIDATE
+    (folder / "model").mkdir(parents=True)
+    bundle(FOLDER / "fused", folder / "model")
+    manifest = read_manifest(folder / "model")
+    write_manifest(folder / "model", manifest.model_copy(update={"version": CANDIDATE}))
+    measured = {"map_iou33": 0.9, "map50": 0.8, "precision": 0.9, "recall": 0.9, "f1": 0.9, "threshold": 0.5}
+    figures = {
+        version: Measured(version=f"{version} int8", by_kind={"open": 0.9}, called=called, **measured)
+        for version, called in ((SHIPPED, 2), (CANDIDATE, 1))
+    }
+    note = Candidate(
+        kind="fused",
+        version=CANDIDATE,
+        labels="abcd1234" * 8,
+        trained_on=90,
+        labelled=30,
+        epochs=5,
+        created=datetime(2025, 3, 14, tzinfo=UTC),
+        comparison=Comparison(
+            pairs=20,
+            refused=0,
+            labels=90,
+            clean=20,
+            current=figures[SHIPPED],
+            candidate=figures[CANDIDATE],
+            gains={"open": 0.0},
+            recommendation="promote",
+            findings=(Finding(rule="no_worse", current=0.9, candidate=0.9),),
+        ),
+    )
+    (folder / "candidate.json").write_text(note.model_dump_json())
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def shipped_in_use(app: Flask) -> Iterator[None]:
+    yield
+    shutil.rmtree(frame(app).store.folder / "manufacturing" / "models", ignore_errors=True)
+
+
+def model_of(app: Flask, settings: Settings, client: FlaskClient, part_id: str) -> str:
+    """Which model inspects a board that is sent now."""
+    answer = client.post("/boards", data=board_form("board_5_clean", part_id=part_id), headers=JSON)
+    work(app, settings, answer.json["id"])
+    return inspection(client, answer.json["id"]).model
+
+
+@pytest.fixture(scope="module")
+def labelled(app: Flask, settings: Settings, chief: FlaskClient) -> dict[bool, str]:
+    """Two boards with all defects confirmed: one that is trained on, and (True) one that is held back."""
+    board, found = cv2.imread(str(samples()["board_1"].board), cv2.IMREAD_GRAYSCALE), dict[bool, str]()
+    for number in range(100):
+        board[10:12, 10 + 4 * number : 12 + 4 * number] ^= 255  # another picture, by a speck
+        data = cv2.imencode(".png", board)[1].tobytes()
+        if (held := held_back(hashlib.sha256(data).hexdigest()[:16])) in found:
+            continue
+        form = board_form(part_id=f"labelled {held}") | {"file": (io.BytesIO(data), "board.png")}
+        found[held] = chief.post("/boards", data=form, headers=JSON).json["id"]
+        work(app, settings, found[held])
+        for defect in inspection(chief, found[held]).defects:
+            body = {"action": "confirm", "defect": defect.number}
+            assert chief.post(f"/boards/{found[held]}/labels", json=body).status_code == 200
+        if len(found) == 2:
+            break
+    assert set(found) == {False, True}
+    return found
+
+
+def states(client: FlaskClient) -> dict[str, str]:
+    fused = client.get("/models/installed", headers=JSON).json["kinds"][0]["models"]
+    return {each["manifest"]["version"]: each["state"] for each in fused}
+
+
+def test_what_ships_is_in_use_and_shows_its_gates(chief: FlaskClient) -> None:
+    assert states(chief) == {SHIPPED: "in use"}
+    shown = page(chief, "/models")
+    (model,) = shown.xpath(f"//article[@data-version='{SHIPPED}']")
+    assert "ships with Evident" in text(model)
+    for file in read_manifest(FOLDER / "fused").files:
+        assert f"{file.precision} passed" in text(model)
+        assert f"{file.measured['map_iou33']:.4g}" in text(model)
+    assert "模型" in text(page(chief, "/models?lang=zh").xpath("//h1")[0])
+
+
+@pytest.mark.usefixtures("candidate", "shipped_in_use")
+def test_a_promoted_model_inspects_from_the_next_board_on_and_can_be_taken_back(
+    app: Flask, settings: Settings, chief: FlaskClient
+) -> None:
+    assert model_of(app, settings, chief, "SN-1").startswith(f"{SHIPPED} ")
+    shown = page(chief, "/models")
+    assert shown.xpath("//p/@data-recommendation") == ["promote"]
+    assert "-1" in text(shown.xpath("//td[contains(@class, 'better')]")[0])
+    lines = len(frame(app).audit.lines())
+    answer = chief.post("/models/fused/promote", data={"version": CANDIDATE}, headers=HTML)
+    assert (answer.status_code, answer.location) == (303, "/models")
+    assert states(chief) == {CANDIDATE: "in use", SHIPPED: "before"}
+    # The same board: another model inspects anew.
+    assert model_of(app, settings, chief, "SN-1").startswith(f"{CANDIDATE} ")
+    again = chief.post("/models/fused/promote", data={"version": CANDIDATE}, headers=JSON)
+    assert (again.status_code, "in use already" in again.json["detail"]) == (422, True)
+    back = chief.post("/models/fused/rollback", data={"reason": "too many calls"}, headers=JSON)
+    assert back.status_code == 200
+    assert states(chief) == {SHIPPED: "in use", CANDIDATE: "candidate"}
+    assert model_of(app, settings, chief, "SN-2").startswith(f"{SHIPPED} ")
+    deeds = [
+        (each.action, each.subject, each.details)
+        for each in frame(app).audit.lines(after=lines)
+        if each.action.startswith("model.")
+    ]
+    assert deeds == [
+        ("model.promote", CANDIDATE, {"kind": "fused", "before": SHIPPED}),
+        ("model.rollback", SHIPPED, {"kind": "fused", "before": CANDIDATE, "reason": "too many calls"}),
+    ]
+    first = text(page(chief, "/models").xpath("//section[@aria-labelledby='history']//tbody/tr")[0])
+    assert "chief" in first
+    assert "too many calls" in first
+    assert chief.post("/models/fused/rollback", headers=JSON).status_code == 409
+
+
+@pytest.mark.usefixtures("shipped_in_use")
+def test_a_damaged_candidate_is_refused_and_the_one_in_use_stays(chief: FlaskClient, candidate: Path) -> None:
+    (candidate / "model" / "detector.int8.onnx").write_bytes(b"no network")
+    answer = chief.post("/models/fused/promote", data={"version": CANDIDATE}, headers=JSON)
+    assert (answer.status_code, "not the file that its manifest names" in answer.json["detail"]) == (422, True)
+    assert states(chief)[SHIPPED] == "in use"
+    for version in ("../../etc", "none", ".staging"):
+        assert chief.post("/models/fused/promote", data={"version": version}, headers=JSON).status_code == 404
+
+
+def test_who_has_no_admin_key_may_look_and_change_nothing(client: FlaskClient, candidate: Path) -> None:
+    shown = page(client, "/models")
+    assert not shown.xpath("//main//form")
+    assert "scope admin" in text(shown)
+    for action in ("promote", "rollback", "retrain", "compare"):
+        answer = client.post(f"/models/fused/{action}", data={"version": candidate.name}, headers=JSON)
+        assert answer.status_code == 403
+
+
+@pytest.mark.usefixtures("candidate")
+def test_a_candidate_is_compared_with_the_one_in_use_on_boards_that_no_training_sees(
+    app: Flask, settings: Settings, chief: FlaskClient, labelled: dict[bool, str]
+) -> None:
+    answer = chief.post("/models/fused/compare", data={"version": CANDIDATE}, headers=HTML)
+    assert page(chief, answer.location).xpath("//section[@data-job]//li[@data-stage='compare']")
+    job_id = answer.location.rpartition("/")[2]
+    work(app, settings, job_id)
+    compared = Comparison.model_validate_json(chief.get(f"/jobs/{job_id}/result", headers=JSON).data)
+    assert (compared.pairs, compared.labels) == (1, len(inspection(chief, labelled[True]).defects))
+    assert compared.current.by_kind == compared.candidate.by_kind
+    assert compared.current.map_iou33 > 0.9
+    assert {each.rule for each in compared.findings} == {"too_few_labels"}
+    shown = page(chief, "/models")
+    assert shown.xpath("//p/@data-recommendation") == ["keep"]
+    assert len(shown.xpath("//table[contains(@class, 'figures-compared')]/tbody/tr")) == 6 + len(compared.gains)
+    # A comparison is a job, and no board.
+    assert job_id not in {each["job_id"] for each in chief.get("/line", headers=JSON).json["last"]}
+
+
+def test_without_labels_nothing_is_compared_or_trained(
+    app: Flask, candidate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retraining, "EXTRA", ())
+    newcomer = client_of(app, "newcomer", "read", "write", "admin")
+    for action in ("compare", "retrain"):
+        answer = newcomer.post(f"/models/fused/{action}", data={"version": candidate.name}, headers=JSON)
+        assert (answer.status_code, "No board is complete" in answer.json["detail"]) == (422, True)
+    assert newcomer.post("/models/fused/compare", data={"version": SHIPPED}, headers=JSON).status_code == 422
+
+
+@pytest.mark.usefixtures("candidate", "labelled")
+def test_the_limits_for_strangers_files_are_not_those_of_long_work(
+    app: Flask, settings: Settings, chief: FlaskClient
+) -> None:
+    hasty = settings.model_copy(update={"sandbox": settings.sandbox.model_copy(update={"wall_seconds": 0.001})})
+    board = chief.post("/boards", data=board_form("board_2"), headers=JSON).json["id"]
+    work(app, hasty, board)
+    assert chief.get(f"/jobs/{board}", headers=JSON).json["error"]["code"] == "resource_exceeded"
+    chief.post(f"/boards/{board}/delete", headers=HTML)
+    body = {"action": "clean"}  # another label set, so that this is another job
+    sent = chief.post("/boards", data=board_form("board_3"), headers=JSON).json["id"]
+    work(app, settings, sent)
+    chief.post(f"/boards/{sent}/labels", json=body)
+    long = chief.post("/models/fused/compare", data={"version": CANDIDATE}, headers=JSON).json["id"]
+    work(app, hasty, long)
+    assert chief.get(f"/jobs/{long}", headers=JSON).json["state"] == "done"
+
+
+def test_without_the_extra_the_page_says_the_command(
+    app: Flask, chief: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retraining, "EXTRA", ("torch_of_nobody",))
+    assert "pip install 'evident[training]'" in text(page(chief, "/models").xpath("//details[@id='retrain-fused']")[0])
+    answer = chief.post("/models/fused/retrain", headers=JSON)
+    assert "pip install 'evident[training]'" in answer.json["detail"]
+    assert answer.json["code"] == "missing_extra"
+
+
+@pytest.mark.usefixtures("labelled")
+def test_a_retraining_is_a_job_of_the_label_set_and_its_settings(
+    app: Flask, chief: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retraining, "EXTRA", ())
+    answer = chief.post("/models/fused/retrain", data={"epochs": 3}, headers=JSON)
+    assert answer.status_code == 202
+    (sent,) = answer.json["input_ids"]
+    zipped = chief.get("/labels/deeppcb.zip").data
+    assert frame(app).store.input(sent, chief_id(app)).sha256 == hashlib.sha256(zipped).hexdigest()
+    shown = page(chief, answer.headers["Location"])
+    assert [each.get("data-stage") for each in shown.xpath("//li[@data-stage]")] == list(retraining.TRAINING)
+    assert page(chief, "/models").xpath("//section[@aria-labelledby='running']//a")
+    assert chief.post(f"{answer.headers['Location']}/cancel", headers=HTML).status_code == 303
+    assert chief.post("/models/fused/retrain", data={"epochs": 0}, headers=JSON).status_code == 422
+
+
+def chief_id(app: Flask) -> str:
+    return next(each.id for each in frame(app).keys.list() if each.name == "chief")

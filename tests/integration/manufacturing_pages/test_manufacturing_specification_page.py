@@ -1,0 +1,69 @@
+"""The specification editor: versions, mistakes at their line, and what one would have decided."""
+
+import pytest
+from flask.testing import FlaskClient
+from lxml import html
+
+from evident_manufacturing import desk
+from manufacturing_client import HTML, JSON, inspection, page, text
+
+
+def changed(version: int, old: str, new: str) -> str:
+    shipped = desk.shipped_specification()
+    assert old in shipped
+    return shipped.replace("version: 1", f"version: {version}").replace(old, new)
+
+
+def test_the_shipped_specification_would_decide_as_it_did(engineer: FlaskClient, line: dict[str, str]) -> None:
+    body = {"text": desk.shipped_specification()}
+    found = engineer.post("/specifications/preview", json=body, headers=JSON).json
+    assert found["boards"] == len(line)
+    assert found["before"] == found["after"]
+    assert found["changes"] == []
+
+
+def test_a_preview_names_the_boards_that_would_change(engineer: FlaskClient, line: dict[str, str]) -> None:
+    lenient = "product: demo-board\nversion: 2\ndefault: accept\n"
+    found = engineer.post("/specifications/preview", json={"text": lenient}, headers=JSON).json
+    before = {part: inspection(engineer, job_id).verdict.decision for part, job_id in line.items()}
+    assert found["after"] == {"accept": len(line), "rework": 0, "reject": 0}
+    assert {each["part_id"] for each in found["changes"]} == {part for part, was in before.items() if was != "accept"}
+    assert all(each["no_longer"] for each in found["changes"])
+    shown = html.fromstring(engineer.post("/specification", data={"text": lenient, "do": "try"}, headers=HTML).text)
+    counts = [cell.text for cell in shown.xpath("//tr[@data-counts='after']/td")]
+    assert counts == [str(len(line)), "0", "0"]
+    assert shown.xpath("//textarea")[0].text.strip() == lenient.strip()
+    foreign = engineer.post("/specifications/preview", json={"text": "product: other\nversion: 1\n"}, headers=JSON)
+    assert foreign.json["boards"] == 0
+    assert engineer.get("/specifications", headers=JSON).json["documents"] == []
+
+
+def test_a_version_is_kept_and_never_changed(client: FlaskClient) -> None:
+    text_of_2 = changed(2, "length_max: 0.50 mm", "length_max: 0.60 mm")
+    answer = client.post("/specification", data={"text": text_of_2.replace("\n", "\r\n"), "do": "keep"}, headers=HTML)
+    assert answer.status_code == 303
+    assert page(client, answer.location).xpath("//textarea")[0].text.strip() == text_of_2.strip()
+    assert client.post("/specifications", json={"text": text_of_2}, headers=JSON).status_code == 201
+    other = client.post("/specifications", json={"text": changed(2, "0.60 mm", "0.70 mm")}, headers=JSON)
+    assert (other.status_code, other.json["code"]) == (409, "conflict")
+    assert "demo-board@2" in other.json["detail"]
+    assert [each["name"] for each in client.get("/specifications", headers=JSON).json["documents"]] == ["demo-board@2"]
+    assert set(page(client, "/specification").xpath("//nav[@class='versions']/a/text()")) == {
+        "demo-board@2",
+        "demo-board@1",
+    }
+
+
+@pytest.mark.parametrize("do", ["try", "keep"])
+def test_a_mistake_is_shown_at_its_line_and_the_text_stays(client: FlaskClient, do: str) -> None:
+    wrong = changed(3, "length_max: 0.50 mm", "length_max: 0.50 inch")
+    answer = client.post("/specification", data={"text": wrong, "do": do}, headers=HTML)
+    assert answer.status_code == 422
+    shown = html.fromstring(answer.text)
+    (line_shown,) = shown.xpath("//li[@class='wrong']")
+    assert "0.50 inch" in text(line_shown)
+    number = line_shown.get("id")[1:]
+    assert f"line {number}" in text(shown.xpath("//div[@role='alert']")[0])
+    assert wrong.splitlines()[int(number) - 1].strip() == text(line_shown)
+    assert "0.50 inch" in shown.xpath("//textarea")[0].text
+    assert client.get("/specification?name=no@1", headers=JSON).status_code == 404

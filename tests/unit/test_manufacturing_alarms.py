@@ -1,0 +1,106 @@
+"""Alarms of a station: told once, for what pictures say of their camera and for what a disk or a source does."""
+
+import json
+from pathlib import Path
+
+import cv2
+import jsonschema
+import numpy as np
+
+from evident_manufacturing.agent.alarms import CODES, Alarms
+from evident_manufacturing.agent.watch import CameraWatch
+from evident_manufacturing.delivery.events import ALARM_SCHEMA
+from evident_manufacturing.delivery.outbox import Outbox, Receipt
+from evident_manufacturing.inspection.ingest import Board, ingest
+from evident_manufacturing.inspection.schema import Part
+
+
+def told(outbox: Outbox) -> list[tuple[str, str, str]]:
+    bodies = [json.loads(each.body) for each in outbox.next_batch(100)]
+    return [(body["code"], body["state"], body["part_id"]) for body in bodies if body["form"] == "evident.alarm/1"]
+
+
+def confirm_all(outbox: Outbox) -> None:
+    while batch := outbox.next_batch(100):
+        outbox.settle(batch, Receipt({each.sequence for each in batch}))
+
+
+def test_an_alarm_is_told_when_it_begins_and_when_it_is_over_and_not_between(tmp_path: Path) -> None:
+    validator = jsonschema.Draft202012Validator(json.loads(ALARM_SCHEMA.read_text()))
+    with Outbox(tmp_path / "outbox.sqlite3", owner="a") as outbox:
+        alarms = Alarms(outbox, "aoi-1")
+        alarms.tell("half_scan", "")
+        alarms.tell("half_scan", "half a board", "SN-1\u202e")
+        alarms.tell("half_scan", "another half", "SN-2")
+        assert alarms.raised == {"half_scan": "half a board"}
+        (queued,) = outbox.next_batch()
+        body = json.loads(queued.body)
+        validator.validate(body)
+        assert (body["station"], body["code"], body["state"], body["message"]) == (
+            "aoi-1", "half_scan", "raised", "half a board",
+        )  # fmt: skip
+        assert body["part_id"].startswith("SN-1\\u202e~")
+        confirm_all(outbox)
+        alarms.tell("half_scan", "")
+        alarms.tell("half_scan", "")
+        assert told(outbox) == [("half_scan", "cleared", "")]
+        confirm_all(outbox)
+        assert outbox.last_sequence == 2
+    schema_codes = validator.schema["properties"]["code"]["enum"]
+    assert schema_codes == list(CODES)
+
+
+def test_alarms_of_an_agent_that_sends_none_are_raised_all_the_same(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "outbox.sqlite3", owner="a") as outbox:
+        alarms = Alarms(outbox, "aoi-1", events=False)
+        alarms.tell("source_lost", "gone")
+        assert (alarms.raised, outbox.waiting) == ({"source_lost": "gone"}, 0)
+
+
+def frame(shift: float, noise: int, seed: int) -> Board:
+    """A camera's frame of one board, moved to the right by so many pixels."""
+    rows, columns = np.mgrid[:160, :200]
+    grey = 120 + 60 * np.sin((columns - shift) / 5) * np.sin(rows / 7)
+    grey += np.random.default_rng(seed).normal(0, noise, grey.shape)
+    return ingest(cv2.imencode(".png", grey.clip(0, 255).astype(np.uint8))[1].tobytes(), name="frame", allow_blank=True)
+
+
+def watched(tmp_path: Path, frames: list[Board], *, live: bool, template: Board | None = None) -> list[dict[str, str]]:
+    with Outbox(tmp_path / f"{live}.sqlite3", owner="a") as outbox:
+        alarms = Alarms(outbox, "aoi-1")
+        watch = CameraWatch(alarms, template, live=live)
+        states = []
+        for number, board in enumerate(frames):
+            watch.see(board, Part(part_id=f"p{number}"))
+            states.append(dict(alarms.raised))
+        return states
+
+
+def test_a_live_camera_whose_frames_differ_by_noise_alone_is_an_alarm_until_they_change(tmp_path: Path) -> None:
+    still = [frame(0, 4, seed) for seed in range(5)]
+    states = watched(tmp_path, [*still, frame(0.7, 4, 9)], live=True)
+    assert [set(each) for each in states] == [set(), set(), set(), set(), {"frozen_camera"}, set()]
+    moving = [frame(0.3 * number, 4, number) for number in range(8)]
+    assert not any(watched(tmp_path, moving, live=True))
+
+
+def test_equal_boards_in_a_folder_are_no_alarm(tmp_path: Path) -> None:
+    assert not any(watched(tmp_path, [frame(0, 0, 0)] * 8, live=False))
+
+
+def test_a_frame_that_is_inspected_again_is_not_a_frozen_camera(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "outbox.sqlite3", owner="a") as outbox:
+        alarms = Alarms(outbox, "aoi-1")
+        watch = CameraWatch(alarms, live=True)
+        for _ in range(9):
+            watch.see(frame(0, 2, 0), Part(part_id="same"))
+        assert not alarms.raised
+
+
+def test_half_a_scan_is_an_alarm_also_from_a_folder(tmp_path: Path) -> None:
+    whole, half = frame(0, 0, 0), frame(0, 0, 0).gray.copy()
+    half[90:] = 0
+    cut = ingest(cv2.imencode(".png", half)[1].tobytes(), name="cut")
+    states = watched(tmp_path, [whole, cut, whole], live=False, template=whole)
+    assert [set(each) for each in states] == [set(), {"half_scan"}, set()]
+    assert "p1 is incomplete from its bottom on" in states[1]["half_scan"]

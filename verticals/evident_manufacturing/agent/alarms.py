@@ -1,0 +1,70 @@
+"""What a person must see to at the station: told once when it begins and once when it is over, as events of the outbox.
+
+A full disk keeps its own alarm from being written: it waits here, with its time, and follows when there is room again.
+"""
+
+import logging
+from collections import deque
+from datetime import UTC, datetime
+from typing import Final
+
+from evident_core.errors import EvidentError
+from evident_manufacturing.delivery.events import alarm_of
+from evident_manufacturing.delivery.outbox import Outbox
+
+logger = logging.getLogger(__name__)
+
+CODES: Final = ("outbox_full", "model_not_ready", "source_lost", "frozen_camera", "half_scan")
+_MOST: Final = 200
+
+
+class Alarms:
+    """The alarms of one agent.
+
+    Args:
+        outbox: Where their events go.
+        station: The inspection point.
+        events: Whether there are events at all, or only the log and the metrics.
+
+    Attributes:
+        raised: The message of each alarm that is not over, by its code.
+    """
+
+    def __init__(self, outbox: Outbox, station: str, *, events: bool = True) -> None:
+        self.raised: dict[str, str] = {}
+        self._outbox, self._station, self._events = outbox, station, events
+        self._waiting: deque[tuple[str, bool, str, str, datetime]] = deque(maxlen=_MOST)
+
+    def tell(self, code: str, message: str, part_id: str = "") -> None:
+        """Say why there is an alarm, or with an empty message that there is none; what is known already is not said.
+
+        Args:
+            code: One of :data:`CODES`.
+            message: A sentence for a person.
+            part_id: The part that shows it.
+        """
+        if bool(message) == (code in self.raised):
+            return
+        if message:
+            self.raised[code] = message
+            logger.error("Alarm %s: %s", code, message)
+        else:
+            message = self.raised.pop(code)
+            logger.info("Alarm %s is over.", code)
+        if self._events:
+            self._waiting.append((code, code in self.raised, message, part_id, datetime.now(UTC)))
+        self.flush()
+
+    def flush(self) -> None:
+        """Put into the outbox what waits to be told; what does not fit waits on."""
+        while self._waiting:
+            code, raised, message, part_id, at = self._waiting[0]
+            try:
+                number = self._outbox.count(f"alarm {self._station}")
+                event = alarm_of(
+                    code, station=self._station, number=number, raised=raised, message=message, at=at, part_id=part_id
+                )
+                self._outbox.put([event])
+            except EvidentError:
+                return  # it is what the alarm is about, or is told by the next part
+            self._waiting.popleft()

@@ -1,0 +1,126 @@
+"""Candidates in the making: trainings and comparisons as jobs, in the name of who asks for them."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from sqlalchemy import select
+
+from evident_core.errors import InvalidInput
+from evident_core.web.frame import current_frame
+from evident_core.web.job_routes import current_jobs
+from evident_core.web.job_rows import JobView
+from evident_core.web.jobs import Task
+from evident_core.web.tables import Job, Result
+from evident_manufacturing.agent.installed import Kind, folder_in_use, stores_folder
+from evident_manufacturing.inspection.perceive.detector import read_manifest
+from evident_manufacturing.labels import LabelSet, archive
+from evident_manufacturing.retraining import (
+    COMPARE,
+    RETRAIN,
+    ComparingOptions,
+    TrainingOptions,
+    candidates_folder,
+    folder_of,
+    refuse_without_extra,
+)
+from evident_manufacturing.settings import ManufacturingSettings, TrainingSection
+from evident_manufacturing.training.comparison import Comparison
+
+LISTED: Final = 20
+"""Jobs that are looked through for those that are open."""
+
+
+def retrain(kind: Kind, labels: LabelSet, epochs: int | None) -> JobView:
+    """Queue the training of a candidate on a label set.
+
+    Raises:
+        MissingExtra: The extra ``training`` is not installed.
+        InvalidInput: No board of the set is complete.
+        TooMany: The queue is full.
+    """
+    refuse_without_extra()
+    frame, section = current_frame(), training_section()
+    options = TrainingOptions(
+        kind=kind,
+        version=f"{kind}-{labels.version[:8]}-{datetime.now(UTC):%Y%m%d%H%M%S}",
+        labels=labels.version,
+        epochs=epochs or section.epochs,
+        device=section.device,
+        base=section.base,
+        weights=goes_on_from(kind),
+    )
+    job = _submit(labels, RETRAIN, options)
+    frame.record("model.retrain", options.version, kind=kind, labels=labels.version, job=job.id)
+    return job
+
+
+def compare(kind: Kind, candidate: str, labels: LabelSet) -> JobView:
+    """Queue the comparison of a model with the one in use, on the boards of a label set that no training sees.
+
+    Raises:
+        NotFound: There is none of that version.
+        InvalidInput: It is the one in use, or no board of the set is complete.
+        TooMany: The queue is full.
+    """
+    data_dir = current_frame().store.folder
+    folder_of(data_dir, kind, candidate)
+    current = read_manifest(folder_in_use(stores_folder(data_dir), kind)).version
+    if current == candidate:
+        raise InvalidInput(f"Model {candidate} is the one in use; choose another to compare it with.")
+    return _submit(labels, COMPARE, ComparingOptions(kind=kind, current=current, candidate=candidate))
+
+
+def running() -> tuple[JobView, ...]:
+    """The caller's trainings and comparisons that wait or run, and of those that failed the newest."""
+    frame = current_frame()
+    query = (
+        select(Job.id)
+        .where(Job.owner == frame.caller.id, Job.run.in_((RETRAIN.run, COMPARE.run)))
+        .order_by(Job.created.desc())
+        .limit(LISTED)
+    )
+    with frame.store.reading() as session:
+        found = [current_jobs().get(each, frame.caller.id) for each in session.scalars(query)]
+    return tuple(each for number, each in enumerate(found) if not each.final or (number == 0 and each.error))
+
+
+def training_section() -> TrainingSection:
+    """How this installation trains."""
+    return current_frame().settings.section("manufacturing", ManufacturingSettings).training
+
+
+def goes_on_from(kind: Kind) -> str:
+    """The weights that a retraining begins with; empty: random ones."""
+    if named := training_section().weights:
+        return named
+    data_dir = current_frame().store.folder
+    version = read_manifest(folder_in_use(stores_folder(data_dir), kind)).version
+    kept = candidates_folder(data_dir) / version / "weights.pt"
+    return str(kept) if kept.is_file() else ""
+
+
+def compared(kind: Kind, current: str) -> dict[str, Comparison]:
+    """The caller's newest comparison of each candidate with the model in use."""
+    frame = current_frame()
+    query = (
+        select(Job.options, Result.body)
+        .join(Result, Result.id == Job.result_id)
+        .where(Job.owner == frame.caller.id, Job.run == COMPARE.run)
+        .order_by(Job.created)
+    )
+    with frame.store.reading() as session:
+        return {
+            options["candidate"]: Comparison.model_validate_json(body)
+            for options, body in session.execute(query)
+            if (options["kind"], options["current"]) == (kind, current)
+        }
+
+
+def _submit(labels: LabelSet, task: Task, options: TrainingOptions | ComparingOptions) -> JobView:
+    frame = current_frame()
+    row = frame.store.put_input(
+        archive(labels), name=f"labels-{labels.version[:12]}.zip", owner=frame.caller.id, media_type="application/zip"
+    )
+    job = current_jobs().submit(task, [row.id], owner=frame.caller.id, options=options.model_dump(mode="json"))
+    frame.record("job.submit", job.id, inputs=[row.sha256], service=task.service)
+    return job
