@@ -75,9 +75,9 @@ def test_a_comparison_that_cannot_be_made_says_why(models, tmp_path):
         rounds=1,
         side=700,
         parts=("tiles", "whole", "int8"),
-        on_part=parts.append,
+        on_part=lambda done, of: parts.append((done, of)),
     )
-    assert parts == ["int8", "whole", "tiles"]
+    assert parts == [(1, 3), (2, 3), (3, 3)]
     named = {each.name: each for each in found.ratios}
     assert named["int8 end to end against YOLO.predict in torch"].note == "no weights"
     assert named["int8 end to end against YOLO.predict in torch"].value is None

@@ -202,3 +202,11 @@ def test_what_reduced_pictures_cannot_tell_apart_is_refused_at_full_size() -> No
     assert align(*small).confidence > 0.7
     with pytest.raises(InvalidInput, match="not of this board"):
         align_large(test, template, reduced=300 * 300)
+
+
+def test_a_lamp_that_drifts_does_not_make_a_template_foreign_where_nothing_is_on_the_board() -> None:
+    template = board(51, 1500, 1200)
+    template[500:1100] = 253
+    test = template.copy()
+    test[template > 250] -= 2
+    assert align_large(test, template, reduced=600 * 750).confidence > 0.95

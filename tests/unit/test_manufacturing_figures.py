@@ -14,7 +14,7 @@ from evident_manufacturing.inspection.evaluate.slicers import _agreement
 from evident_manufacturing.inspection.evaluate.speed import Speed
 from evident_manufacturing.inspection.ingest import ingest
 from evident_manufacturing.inspection.schema import Detection
-from evident_manufacturing.terminal import print_clean, print_sizes, print_speed
+from evident_manufacturing.terminal_figures import print_clean, print_sizes, print_speed
 
 
 def _shown(show, value) -> str:

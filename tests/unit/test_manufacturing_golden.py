@@ -1,6 +1,7 @@
 """Template and test: alignment, what it refuses, differences and their sizes, on boards that are drawn here."""
 
 import sys
+import tracemalloc
 from datetime import date
 from decimal import Decimal
 
@@ -307,6 +308,18 @@ def test_what_is_left_of_a_pad_lies_across_it_though_the_ground_around_is_one() 
     cut = template.copy()
     cut[60:100, 75:84] = 255
     assert measured(cut, template, SQUARE).gap.value == 0  # type: ignore[union-attr]
+
+
+def test_a_bite_as_large_as_a_board_takes_memory_by_its_pixels_alone() -> None:
+    template = np.full((900, 900), 255, np.uint8)
+    template[100:800, 100:800] = 0
+    bite = template.copy()
+    bite[100:770, 150:750] = 255
+    tracemalloc.start()
+    size = measured(bite, template, SQUARE)
+    assert tracemalloc.get_traced_memory()[1] < 200 * bite.size
+    tracemalloc.stop()
+    assert size.gap.value == Decimal("0.600")  # type: ignore[union-attr]
 
 
 def test_where_nothing_lies_within_reach_the_gap_is_known_to_exceed_it() -> None:

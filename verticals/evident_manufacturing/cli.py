@@ -2,33 +2,29 @@
 
 import json
 import uuid
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from evident_core.cli import format_of, host_option, port_option, serve_app, web_arguments, write_whole
 from evident_core.errors import EvidentError, InvalidInput, MissingExtra, NotFound
 from evident_core.settings import load
+from evident_manufacturing import terminal
 from evident_manufacturing.agent_cli import agent, models
 from evident_manufacturing.inspection import calibration as certificates
 from evident_manufacturing.inspection.assess import Specification
-from evident_manufacturing.inspection.evaluate import Evaluation
 from evident_manufacturing.inspection.evaluate import evaluate as measure
 from evident_manufacturing.inspection.export import FORMATS, export
 from evident_manufacturing.inspection.ingest import read
 from evident_manufacturing.inspection.perceive.detector import FOLDER
 from evident_manufacturing.inspection.perceive.runtime import NAMES
 from evident_manufacturing.inspection.pipeline import Station, open_models
-from evident_manufacturing.inspection.schema import Decision, Inspection, Part, Quantity, Size
+from evident_manufacturing.inspection.schema import Part
 from evident_manufacturing.similar_cli import similar
 from evident_manufacturing.training_cli import retrain
 
-_COLOURS = {Decision.ACCEPT: "green", Decision.REWORK: "yellow", Decision.REJECT: "red"}
 _IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
@@ -77,7 +73,7 @@ def inspect(
     if as_json:
         click.echo(export(inspection, "json"))
     else:
-        _print(Console(), inspection)
+        terminal.print_inspection(Console(), inspection)
 
 
 @manufacturing.command()
@@ -127,7 +123,7 @@ def watch(
             if as_json:
                 click.echo(json.dumps(found.model_dump(mode="json"), ensure_ascii=False))
             else:
-                colour, whole = _COLOURS[found.verdict.decision], found.milliseconds["whole"]
+                colour, whole = terminal.COLOURS[found.verdict.decision], found.milliseconds["whole"]
                 console.print(
                     f"{path.name}  [{colour}]{found.verdict.decision}[/]  {len(found.defects)} defects  {whole:.0f} ms",
                     highlight=False,
@@ -146,19 +142,12 @@ def watch(
 def evaluate(folder: Path, split: str, part: str, precision: str | None, as_json: bool) -> None:
     """Measure the detector on FOLDER, which has DeepPCB's layout."""
     opened = open_models(precision=precision)
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    )
-    with bar if not as_json else nullcontext():
-        task = bar.add_task("pairs", total=None)
-        found = measure(
-            folder, opened, split=split, part=part, on_pair=lambda done, of: bar.update(task, completed=done, total=of)
-        )
+    with terminal.bar("pairs", shown=not as_json) as on_pair:
+        found = measure(folder, opened, split=split, part=part, on_pair=on_pair)
     if as_json:
         click.echo(found.model_dump_json(indent=1))
     else:
-        _print_evaluation(Console(), found)
+        terminal.print_evaluation(Console(), found)
 
 
 @manufacturing.command()
@@ -181,7 +170,7 @@ def figures(
     as_json: bool,
 ) -> None:
     """Measure sizes, false calls and speed on boards that nobody was trained on."""
-    from evident_manufacturing import terminal
+    from evident_manufacturing import terminal_figures
     from evident_manufacturing.inspection.evaluate.clean import measure_clean
     from evident_manufacturing.inspection.evaluate.sizes import measure_sizes
     from evident_manufacturing.inspection.evaluate.speed import measure_speed
@@ -190,20 +179,23 @@ def figures(
         raise InvalidInput("Nothing is asked for; give --sizes, --clean, --speed or several.")
     opened, console, found = open_models(precision=precision), Console(), {}
     if sizes:
-        measured = measure_sizes(opened, boards, folder=folder)
+        with terminal.bar("sizes", shown=not as_json) as told:
+            measured = measure_sizes(opened, boards, folder=folder, on_board=told)
         found["sizes"] = measured.model_dump(mode="json")
         if not as_json:
-            terminal.print_sizes(console, measured)
+            terminal_figures.print_sizes(console, measured)
     if clean:
-        false_calls = measure_clean(opened, boards, folder=folder)
+        with terminal.bar("clean boards", shown=not as_json) as told:
+            false_calls = measure_clean(opened, boards, folder=folder, on_board=told)
         found["clean"] = false_calls.model_dump(mode="json")
         if not as_json:
-            terminal.print_clean(console, false_calls)
+            terminal_figures.print_clean(console, false_calls)
     if speed:
-        ratios = measure_speed(opened, FOLDER / "fused", weights=weights)
+        with terminal.bar("speed", shown=not as_json) as told:
+            ratios = measure_speed(opened, FOLDER / "fused", weights=weights, on_part=told)
         found["speed"] = ratios.model_dump(mode="json")
         if not as_json:
-            terminal.print_speed(console, ratios)
+            terminal_figures.print_speed(console, ratios)
     if as_json:
         click.echo(json.dumps(found, indent=1))
 
@@ -288,68 +280,3 @@ def _bytes(path: Path) -> bytes:
         raise NotFound(f"There is no file {path}.", path=str(path)) from None
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.", path=str(path)) from error
-
-
-def _print(console: Console, inspection: Inspection) -> None:
-    unit = "mm" if any(each.size and each.size.length.unit == "mm" for each in inspection.defects) else "px"
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in (
-        "kind",
-        "at (px)",
-        f"length ({unit})",
-        f"width ({unit})",
-        f"area ({unit}²)",
-        f"gap ({unit})",
-        "seen by",
-    ):
-        table.add_column(name, no_wrap=True)
-    for defect in inspection.defects:
-        size = defect.size
-        figures = (
-            [_size(size.length), _size(size.width), _size(size.area), _gap(size)]
-            if size
-            else ["not measured"] + [""] * 3
-        )
-        x0, y0, x1, y1 = defect.bbox
-        at = f"{(x0 + x1) / 2:.0f},{(y0 + y1) / 2:.0f}"
-        table.add_row(f"{defect.number} {defect.kind}", at, *figures, defect.seen.value)
-    if inspection.defects:
-        console.print(table)
-    if inspection.report:
-        for section in inspection.report.sections:
-            for sentence in section.sentences:
-                console.print(sentence.text["en"], highlight=False, markup=False)
-    verdict = inspection.verdict
-    colour = _COLOURS[verdict.decision]
-    weak = " (on weaker evidence)" if verdict.weak else ""
-    console.print(
-        f"[{colour} bold]{verdict.decision.upper()}[/]{weak}  {inspection.model}, "
-        f"{inspection.milliseconds['whole']:.0f} ms",
-        highlight=False,
-    )
-
-
-def _size(quantity: Quantity | None) -> str:
-    return "" if quantity is None else f"{quantity.value}±{quantity.uncertainty}"
-
-
-def _gap(size: Size) -> str:
-    return f">{size.gap_over.value}" if size.gap_over else _size(size.gap)
-
-
-def _print_evaluation(console: Console, found: Evaluation) -> None:
-    console.print(
-        f"{found.folder}: {found.pairs} pairs, {found.labels} labels, {found.refused} templates refused, {found.model}",
-        highlight=False,
-    )
-    console.print(
-        f"mAP at IoU 0.33 {found.map_iou33:.4f}, at 0.5 {found.map50:.4f}; F {found.f1:.4f} (precision "
-        f"{found.precision:.4f}, recall {found.recall:.4f}); best F {found.best_f1:.4f} at {found.best_threshold:.2f}; "
-        f"{found.milliseconds:.0f} ms a pair",
-        highlight=False,
-    )
-    table = Table("board", "pairs", "mAP .33", "mAP .5", "F", box=None)
-    for name, group in found.by_group.items():
-        table.add_row(name, str(group.pairs), f"{group.map_iou33:.4f}", f"{group.map50:.4f}", f"{group.f1:.4f}")
-    console.print(table)
-    console.print("  ".join(f"{kind} {value:.4f}" for kind, value in found.by_kind.items()), highlight=False)

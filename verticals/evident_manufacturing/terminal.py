@@ -1,103 +1,89 @@
-"""The service's own figures in a terminal."""
+"""What the commands print: progress, an inspection, the detector's figures."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from evident_manufacturing.inspection.evaluate.clean import Clean
-from evident_manufacturing.inspection.evaluate.sizes import CLASSES, SMALL_MM, SMALL_REAL_MM, SizeClass, Sizes
-from evident_manufacturing.inspection.evaluate.speed import Speed
-from evident_manufacturing.training.comparison import Comparison, sentence
+from evident_manufacturing.inspection.evaluate import Evaluation
+from evident_manufacturing.inspection.schema import Decision, Inspection, Quantity, Size
+
+COLOURS = {Decision.ACCEPT: "green", Decision.REWORK: "yellow", Decision.REJECT: "red"}
 
 
-def print_sizes(console: Console, found: Sizes) -> None:
-    """Share found, errors in mm and coverage, by true length."""
+@contextmanager
+def bar(what: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error; gives what is told how many are done, and of how many."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, of: progress.update(task, completed=done, total=of)
+
+
+def print_inspection(console: Console, inspection: Inspection) -> None:
+    """Defects, the sentences of the report, and the verdict."""
+    unit = "mm" if any(each.size and each.size.length.unit == "mm" for each in inspection.defects) else "px"
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in (
+        "kind",
+        "at (px)",
+        f"length ({unit})",
+        f"width ({unit})",
+        f"area ({unit}²)",
+        f"gap ({unit})",
+        "seen by",
+    ):
+        table.add_column(name, no_wrap=True)
+    for defect in inspection.defects:
+        size = defect.size
+        figures = (
+            [_size(size.length), _size(size.width), _size(size.area), _gap(size)]
+            if size
+            else ["not measured"] + [""] * 3
+        )
+        x0, y0, x1, y1 = defect.bbox
+        at = f"{(x0 + x1) / 2:.0f},{(y0 + y1) / 2:.0f}"
+        table.add_row(f"{defect.number} {defect.kind}", at, *figures, defect.seen.value)
+    if inspection.defects:
+        console.print(table)
+    if inspection.report:
+        for section in inspection.report.sections:
+            for sentence in section.sentences:
+                console.print(sentence.text["en"], highlight=False, markup=False)
+    verdict = inspection.verdict
+    colour = COLOURS[verdict.decision]
+    weak = " (on weaker evidence)" if verdict.weak else ""
     console.print(
-        f"{found.boards} generated boards from seed {found.first_seed}, {found.every.defects} defects, "
-        f"{found.refused} templates refused, {found.false_calls} false calls, {found.model}",
+        f"[{colour} bold]{verdict.decision.upper()}[/]{weak}  {inspection.model}, "
+        f"{inspection.milliseconds['whole']:.0f} ms",
         highlight=False,
     )
-    table = Table(
-        "true length", "defects", "found", "kind right", "measured", "length, 95 %", "width, 95 %", "within", box=None
-    )
-    for each in (*found.by_length, found.small, found.every):
-        table.add_row(
-            _bounds(each),
-            str(each.defects),
-            f"{each.share:.1%}",
-            str(each.kind_right),
-            str(each.measured),
-            _mm(each.p95_length),
-            _mm(each.p95_width),
-            " ".join("" if share is None else f"{share:.0%}" for share in (each.covered_length, each.covered_width)),
-        )
-    console.print(table)
-    if (real := found.real) is not None:
-        console.print(
-            f"{real.folder}, {real.pairs} pairs: {real.found} of {real.labels} labels under {SMALL_REAL_MM} mm found "
-            f"({real.share:.1%}); {real.unseen_found} of {real.unseen} in which nothing differs",
-            highlight=False,
-        )
 
 
-def print_clean(console: Console, found: Clean) -> None:
-    """Share of clean boards with a false call."""
-    table = Table("clean boards", "", "with a false call", "", "false calls", "templates refused", box=None)
-    for each in found.sorts:
-        table.add_row(
-            each.sort, str(each.boards), str(each.called), f"{each.share:.1%}", str(each.calls), str(each.refused)
-        )
-    console.print(table)
+def _size(quantity: Quantity | None) -> str:
+    return "" if quantity is None else f"{quantity.value}±{quantity.uncertainty}"
 
 
-def print_speed(console: Console, found: Speed) -> None:
-    """Ratios with both medians."""
+def _gap(size: Size) -> str:
+    return f">{size.gap_over.value}" if size.gap_over else _size(size.gap)
+
+
+def print_evaluation(console: Console, found: Evaluation) -> None:
+    """The detector's figures on labelled pairs."""
     console.print(
-        f"{found.model}, {found.cores} cores, load {found.load[0]} to {found.load[1]}, median of {found.rounds}",
+        f"{found.folder}: {found.pairs} pairs, {found.labels} labels, {found.refused} templates refused, {found.model}",
         highlight=False,
     )
-    table = Table("what", "ratio", "target", "ours", "theirs", "", box=None)
-    for each in found.ratios:
-        table.add_row(
-            each.name,
-            "not measured" if each.value is None else f"{each.value:.2f}",
-            f"{'≤' if each.at_most else '≥'} {each.target:g}",
-            _ms(each.ours),
-            _ms(each.theirs),
-            each.note,
-        )
-    console.print(table)
-
-
-def print_comparison(console: Console, found: Comparison) -> None:
-    """Both models' figures, what the recommendation rests on, and the recommendation."""
     console.print(
-        f"{found.pairs} pairs, {found.labels} labels, {found.refused} templates refused; {found.clean} clean boards",
+        f"mAP at IoU 0.33 {found.map_iou33:.4f}, at 0.5 {found.map50:.4f}; F {found.f1:.4f} (precision "
+        f"{found.precision:.4f}, recall {found.recall:.4f}); best F {found.best_f1:.4f} at {found.best_threshold:.2f}; "
+        f"{found.milliseconds:.0f} ms a pair",
         highlight=False,
     )
-    old, new = found.current, found.candidate
-    table = Table("", old.version, new.version, box=None)
-    rows = {"mAP at IoU 0.33": (old.map_iou33, new.map_iou33), "mAP at 0.5": (old.map50, new.map50)}
-    rows |= {"F": (old.f1, new.f1)} | {kind: (old.by_kind[kind], new.by_kind[kind]) for kind in found.gains}
-    for name, figures in rows.items():
-        table.add_row(name, *(f"{value:.4f}" for value in figures))
-    table.add_row("clean boards called", str(old.called), str(new.called))
+    table = Table("board", "pairs", "mAP .33", "mAP .5", "F", box=None)
+    for name, group in found.by_group.items():
+        table.add_row(name, str(group.pairs), f"{group.map_iou33:.4f}", f"{group.map50:.4f}", f"{group.f1:.4f}")
     console.print(table)
-    for finding in found.findings:
-        console.print(sentence(finding), highlight=False)
-    console.print("Promote the new model." if found.recommendation == "promote" else "Keep the model in use.")
-
-
-def _bounds(each: SizeClass) -> str:
-    if each.most == SMALL_MM and each.above == 0.0:
-        return f"all ≤ {SMALL_MM:.2f} mm"
-    if each.above == 0.0:
-        return "all" if each.most == CLASSES[-1][1] else f"≤ {each.most:.2f} mm"
-    return f"> {each.above:.2f} mm" if each.most == CLASSES[-1][1] else f"{each.above:.2f} to {each.most:.2f} mm"
-
-
-def _mm(value: float | None) -> str:
-    return "" if value is None else f"± {value:.3f} mm"
-
-
-def _ms(value: float | None) -> str:
-    return "" if value is None else f"{value:,.1f} ms"
+    console.print("  ".join(f"{kind} {value:.4f}" for kind, value in found.by_kind.items()), highlight=False)

@@ -66,7 +66,7 @@ def retrain(
     if as_json:
         click.echo(made.model_dump_json(indent=1))
         return
-    from evident_manufacturing.terminal import print_comparison
+    from evident_manufacturing.terminal_figures import print_comparison
 
     print_comparison(Console(), made.comparison)
     click.echo(f"To take it into use: evident manufacturing models install {made.folder}")

@@ -19,7 +19,7 @@ from evident_core.errors import EvidentError
 from evident_core.evidence import Frozen
 from evident_manufacturing.delivery.events import event_of
 from evident_manufacturing.delivery.outbox import Outbox
-from evident_manufacturing.inspection.evaluate.boards import CALIBRATION, FIRST_SEED, encoded, generate
+from evident_manufacturing.inspection.evaluate.boards import CALIBRATION, FIRST_SEED, OnBoard, encoded, generate, nobody
 from evident_manufacturing.inspection.evaluate.queues import compare_queues
 from evident_manufacturing.inspection.evaluate.ratios import Ratio, in_turns, ratio
 from evident_manufacturing.inspection.evaluate.slicers import compare_slicers
@@ -69,7 +69,7 @@ def measure_speed(
     side: int = 8192,
     requests: int = 150,
     parts: Collection[str] = PARTS,
-    on_part: Callable[[str], None] = lambda _: None,
+    on_part: OnBoard = nobody,
 ) -> Speed:
     """Measure on generated boards.
 
@@ -82,7 +82,7 @@ def measure_speed(
         side: Pixels of the large image that is cut into tiles.
         requests: Images that come at each rate, where they come one by one.
         parts: Which comparisons, of :data:`PARTS`.
-        on_part: Told which comparison comes.
+        on_part: Told after each comparison how many are done, and of how many.
     """
     load, images = os.getloadavg()[0], _images(seed)
     comparisons: dict[str, Callable[[], Sequence[Ratio]]] = {
@@ -94,10 +94,10 @@ def measure_speed(
         "start": lambda: [_start(max(3, rounds // 5))],
     }
     ratios: list[Ratio] = []
-    for name in PARTS:
-        if name in parts:
-            on_part(name)
-            ratios += comparisons[name]()
+    chosen = [name for name in PARTS if name in parts]
+    for number, name in enumerate(chosen, 1):
+        ratios += comparisons[name]()
+        on_part(number, len(chosen))
     return Speed(
         model=models.fused.version,
         cores=len(os.sched_getaffinity(0)),

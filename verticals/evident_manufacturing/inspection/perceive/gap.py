@@ -84,16 +84,17 @@ def gap(
 
 def _through(ground: Mask, mouth: Mask, defect: Mask) -> list[float]:
     """Pixels from the deepest places of a bite, ahead through the conductor, to the ground that the bite opens to."""
+    distance, nearest = cv2.distanceTransformWithLabels(1 - mouth, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    depth = distance * (defect > 0)
+    deep = cv2.convexHull(cv2.findNonZero((depth >= _DEEP * depth.max()).astype(np.uint8)))
+    x, y = deep.reshape(-1, 2).T
     mouth_y, mouth_x = np.nonzero(mouth)
-    y, x = np.nonzero(defect)
-    depth = np.hypot(x[:, None] - mouth_x, y[:, None] - mouth_y)
-    deepest = depth.min(axis=1)
-    deep = np.flatnonzero(deepest >= _DEEP * deepest.max())
-    starts = deep[cv2.convexHull(np.stack([x[deep], y[deep]], axis=1).astype(np.int32), returnPoints=False).ravel()]
-    opens = depth[starts].argmin(axis=1)
-    ahead = np.arctan2(y[starts] - mouth_y[opens], x[starts] - mouth_x[opens])[:, None, None] + _TURNS[:, None]
-    to_x = np.rint(x[starts][:, None, None] + np.cos(ahead) * _STEPS).astype(np.intp)
-    to_y = np.rint(y[starts][:, None, None] + np.sin(ahead) * _STEPS).astype(np.intp)
+    opens = np.zeros(int(nearest.max()) + 1, np.intp)
+    opens[nearest[mouth_y, mouth_x]] = np.arange(mouth_x.size)
+    opens = opens[nearest[y, x]]
+    ahead = np.arctan2(y - mouth_y[opens], x - mouth_x[opens])[:, None, None] + _TURNS[:, None]
+    to_x = np.rint(x[:, None, None] + np.cos(ahead) * _STEPS).astype(np.intp)
+    to_y = np.rint(y[:, None, None] + np.sin(ahead) * _STEPS).astype(np.intp)
     inside = (to_x >= 0) & (to_x < ground.shape[1]) & (to_y >= 0) & (to_y < ground.shape[0])
     hit = inside & (ground[np.where(inside, to_y, 0), np.where(inside, to_x, 0)] > 0)
     first = hit.argmax(axis=2)[hit.any(axis=2)]

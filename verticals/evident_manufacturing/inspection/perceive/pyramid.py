@@ -47,9 +47,12 @@ def align_large(test: Gray, template: Gray, *, reduced: int = REDUCED) -> Alignm
     factor = math.ceil(math.sqrt(test.size / reduced))
     if factor == 1 or test.shape != template.shape:
         return align(test, template)
-    found = _enlarged(align(_reduced(test, factor), _reduced(template, factor)), factor)
+    small = _reduced(test, factor), _reduced(template, factor)
+    found = _enlarged(align(*small), factor)
+    # One level for the whole board: in a strip without conductor, a lamp's drift alone would part the two pictures.
+    level, _ = cv2.threshold(np.concatenate(small), 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     for cut in _CUTS:
-        seen = _seen(test, template, found, cut)
+        seen = _seen(test, template, found, cut, level)
         found = seen.refined(found)
     if found.confidence < ACCEPT:
         raise InvalidInput(
@@ -94,7 +97,7 @@ class _Seen:
         )
 
 
-def _seen(test: Gray, template: Gray, alignment: Alignment, cut: float) -> _Seen:
+def _seen(test: Gray, template: Gray, alignment: Alignment, cut: float, level: float) -> _Seen:
     height, width = test.shape
     rows, columns = _bend(alignment).shape[:2]
     sums = np.zeros((5, rows * columns))
@@ -112,7 +115,7 @@ def _seen(test: Gray, template: Gray, alignment: Alignment, cut: float) -> _Seen
             total += np.bincount(cell, weight * term, rows * columns)
         near += float(np.sum(left[np.abs(left) < _NEAR] ** 2))
         count += int(np.count_nonzero(np.abs(left) < _NEAR))
-        one, two = _conductor(here, laid)
+        one, two = (_conductor(each, level) for each in (here, laid))
         missed += _missed(one, two) + _missed(two, one)
         conductor += sum(min(dark, one.size - dark) for dark in (cv2.countNonZero(one), cv2.countNonZero(two)))
         size += one.size
@@ -134,12 +137,11 @@ def _edges(laid: Gray, test: Gray, valid: NDArray[np.bool_], most: int) -> tuple
     return x, y, *slopes, soft.ravel()[places] - there.ravel()[places].astype(np.float64)
 
 
-def _conductor(test: Gray, laid: Gray) -> list[Gray]:
-    """Where each of the two is bright, at half size as ``align`` looks at a board; 0 or 1."""
-    size = max(1, test.shape[1] // 2), max(1, test.shape[0] // 2)
-    halves = [cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in (test, laid)]
-    level, _ = cv2.threshold(np.concatenate(halves), 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    return [np.asarray(cv2.threshold(each, level, 1, cv2.THRESH_BINARY)[1], np.uint8) for each in halves]
+def _conductor(image: Gray, level: float) -> Gray:
+    """Where it is brighter than a grey level, at half size as ``align`` looks at a board; 0 or 1."""
+    size = max(1, image.shape[1] // 2), max(1, image.shape[0] // 2)
+    half = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.threshold(half, level, 1, cv2.THRESH_BINARY)[1], np.uint8)
 
 
 def _missed(one: Gray, other: Gray) -> int:
