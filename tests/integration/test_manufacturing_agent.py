@@ -24,6 +24,7 @@ from evident_core.evidence import InputRef, Report
 from evident_manufacturing.agent.agent import Agent, AgentSettings
 from evident_manufacturing.agent.http_source import HttpSource
 from evident_manufacturing.agent.sources import FolderSource, Source, unnamed
+from evident_manufacturing.delivery.boards import Boards
 from evident_manufacturing.delivery.courier import Backoff, Stopped
 from evident_manufacturing.delivery.outages import free_port
 from evident_manufacturing.delivery.outbox import Outbox, Queued, Receipt
@@ -366,6 +367,7 @@ class Camera:
 
     def __init__(self, images: list[tuple[bytes, dict[str, str]]]) -> None:
         self.images, self.told, self.asked = images, list[tuple[str, str]](), 0
+        self.acknowledged_by = 204
         camera = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -376,6 +378,10 @@ class Camera:
                     self.end_headers()
                     return
                 data, headers = camera.images[0]
+                if "ETag" in headers and self.headers["If-None-Match"] == headers["ETag"]:
+                    self.send_response(304)
+                    self.end_headers()
+                    return
                 self.send_response(200)
                 for name, value in {"Content-Length": str(len(data)), "Evident-Ack": "/ack/1", **headers}.items():
                     self.send_header(name, value)
@@ -384,9 +390,10 @@ class Camera:
 
             def do_POST(self) -> None:
                 said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                camera.told.append((self.path, said["status"]))
-                camera.images.pop(0)
-                self.send_response(204)
+                if camera.acknowledged_by < 400:
+                    camera.told.append((self.path, said["status"]))
+                    camera.images.pop(0)
+                self.send_response(camera.acknowledged_by)
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
@@ -448,3 +455,54 @@ def test_a_server_that_is_down_gives_nothing(tmp_path: Path) -> None:
     source.close()
     with pytest.raises(InvalidInput, match="is not an address"):
         HttpSource("file:///etc/passwd")
+
+
+def test_a_server_that_does_not_take_that_an_image_is_safe_is_an_alarm_until_it_does(
+    tmp_path: Path, mes: Simulator
+) -> None:
+    images = [(f"board {n}".encode(), {"Evident-Part-Id": f"SN-{n}", "ETag": f'"{n}"'}) for n in range(2)]
+    with Camera(images) as camera, Outbox(tmp_path / "outbox.sqlite3", owner="a") as outbox:
+        camera.acknowledged_by = 500
+        with Running(make(HttpSource(camera.url), outbox, mes)) as running:
+            until(lambda: "source_lost" in running.agent.alarms.raised)
+            assert "/ack/1 does not take" in running.agent.alarms.raised["source_lost"]
+            camera.acknowledged_by = 204
+            until(lambda: not camera.images and len(mes.ledger.alarms) == 2 and not outbox.waiting)
+    assert (mes.ledger.parts(), mes.count.doubled) == ({"SN-0", "SN-1"}, 0)
+    assert mes.ledger.alarms == [("source_lost", "raised"), ("source_lost", "cleared")]
+
+
+def test_a_picture_that_a_server_goes_on_giving_is_not_inspected_without_a_pause(tmp_path: Path) -> None:
+    images: list[tuple[bytes, dict[str, str]]] = [(b"board good", {"Evident-Ack": ""})]
+    with Camera(images) as camera, Outbox(tmp_path / "outbox.sqlite3", owner="a") as outbox:
+        agent = Agent(SETTINGS, HttpSource(camera.url), inspect, outbox)
+        assert [agent.step() for _ in range(3)] == [0.0, SETTINGS.retry, SETTINGS.retry]
+        images[0] = (b"board of the next part", {"Evident-Ack": ""})
+        assert agent.step() == 0.0
+        images[0] = (b"holiday", {"Evident-Ack": ""})
+        assert agent.step() == SETTINGS.pause
+        agent.source.close()
+        assert outbox.waiting == 2
+
+
+def test_a_board_is_held_while_its_event_waits_and_not_when_it_is_given_again(tmp_path: Path, folder: Path) -> None:
+    def give(content: bytes) -> None:
+        (folder / "SN-1.png").write_bytes(content)
+        for _ in range(2):  # a file is seen twice before it is taken
+            agent.step()
+        assert not (folder / "SN-1.png").exists()
+
+    boards = Boards(tmp_path / "boards")
+    with Outbox(tmp_path / "outbox.sqlite3", owner="a") as outbox:
+        agent = Agent(SETTINGS, FolderSource(folder), inspect, outbox, boards=boards)
+        for content in (b"board", b"board", b"board other"):
+            give(content)
+            (queued,) = outbox.next_batch()
+            held = boards.find(queued.event_id)
+            assert held is not None
+            assert held.image == b"board"
+        outbox.settle([queued], Receipt([queued.sequence]))
+        boards.drop(queued.event_id)
+        for content in (b"board", b"board other"):
+            give(content)
+            assert list((tmp_path / "boards").iterdir()) == []

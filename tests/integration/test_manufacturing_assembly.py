@@ -16,10 +16,12 @@ pytest.importorskip("onnxruntime")
 
 from evident_manufacturing.agent.agent import Agent
 from evident_manufacturing.agent.assemble import open_agent
+from evident_manufacturing.agent.watchdog import Watchdog
 from evident_manufacturing.delivery.listeners import MqttListener, SparkplugListener
 from evident_manufacturing.delivery.messages import MqttSettings
 from evident_manufacturing.delivery.outages import MOSQUITTO, Broker, free_port
 from evident_manufacturing.delivery.simulator import Ledger, Simulator
+from evident_manufacturing.inspection import perceive as perceiving
 from evident_manufacturing.settings import AgentSection
 
 SAMPLES = Path(__file__).parents[2] / "sample_data" / "manufacturing"
@@ -55,9 +57,8 @@ def folder(tmp_path: Path) -> Path:
     return images
 
 
-@contextmanager
-def running(folder: Path, models: Path, **given: object) -> Iterator[Agent]:
-    section = AgentSection.model_validate(
+def section_of(folder: Path, models: Path, **given: object) -> AgentSection:
+    return AgentSection.model_validate(
         {
             "station": "aoi-1",
             "source": str(folder),
@@ -67,7 +68,11 @@ def running(folder: Path, models: Path, **given: object) -> Iterator[Agent]:
             **given,
         }
     )
-    with open_agent(section, folder.parent / "data") as agent:
+
+
+@contextmanager
+def running(folder: Path, models: Path, **given: object) -> Iterator[Agent]:
+    with open_agent(section_of(folder, models, **given), folder.parent / "data") as agent:
         thread = threading.Thread(target=agent.run)
         thread.start()
         try:
@@ -89,6 +94,19 @@ def assert_each_board_and_the_alarm_once(ledger: Ledger, agent: Agent) -> None:
 def test_over_http(folder: Path, models: Path) -> None:
     with Simulator() as mes, running(folder, models, sink=mes.url) as agent:
         assert_each_board_and_the_alarm_once(mes.ledger, agent)
+
+
+def test_an_inspection_that_takes_long_has_beats_all_along(
+    folder: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats: list[float] = []
+    monkeypatch.setattr(perceiving, "WHOLE", 0)  # each board is inspected in bands
+    with open_agent(section_of(folder, models), folder.parent / "data") as agent:
+        monkeypatch.setattr(Watchdog, "beat", lambda _: beats.append(time.monotonic()))
+        while not agent.outbox.waiting:  # step() itself has none
+            agent.step()
+        agent.source.close()
+    assert len(beats) > 6
 
 
 @needs_broker

@@ -7,6 +7,7 @@ import pytest
 
 from evident_core.errors import InvalidInput, MissingExtra, ModelNotReady
 from evident_core.evidence import InputRef
+from evident_core.progress import Progress
 from evident_manufacturing.inspection import perceive as perceiving
 from evident_manufacturing.inspection.evaluate.boards import CALIBRATION, FIRST_SEED, generate
 from evident_manufacturing.inspection.evaluate.slicers import NAMES, slicers
@@ -66,7 +67,13 @@ def test_a_board_in_bands_has_the_defects_of_the_board_in_one_piece(models, pair
     assert len(whole.defects) > 5
     assert any(each.size is not None for each in whole.defects)
     monkeypatch.setattr(perceiving, "WHOLE", 640 * 640)
-    assert perceive(test, template, models, CALIBRATION).defects == whole.defects
+    told: list[Progress] = []
+    assert perceive(test, template, models, CALIBRATION, on_progress=told.append).defects == whole.defects
+    assert {(each.stage, each.total) for each in told} == {("perceive", 2 * SIDE)}
+    bands, views = ([each.done for each in told if (each.done < SIDE) is first] for first in (True, False))
+    assert (bands, views) == (sorted(set(bands)), sorted(views))
+    assert len(bands) > 1
+    assert len(views) >= len({defect.bbox[1] // 300 for defect in whole.defects})
 
 
 def test_many_images_have_the_boxes_of_each_alone(models, images):

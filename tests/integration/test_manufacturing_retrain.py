@@ -29,7 +29,7 @@ def labels(tmp_path_factory):
     generate = import_module("pcb_boards").generate
     (folder / "boards").mkdir()
     listed = []
-    for seed in range(7_000_094, 7_000_098):  # of these names the set holds two back
+    for seed in range(7_000_114, 7_000_118):  # of these the set holds back one to choose on and one to compare on
         board = generate(seed)
         stem = folder / "boards" / str(seed)
         cv2.imwrite(f"{stem}_test.jpg", board.test)
@@ -69,8 +69,8 @@ def test_a_label_set_becomes_a_model_beside_the_one_in_use(labels, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     made = Retrained.model_validate_json(done.stdout)
     assert made == Retrained.model_validate_json((tmp_path / "comparison.json").read_bytes())
-    train, held, _ = gather(labels)
-    assert (made.trained_on, made.labelled, made.comparison.pairs) == (len(train), len(train), len(held[1::2]))
+    train, _, _ = gather(labels)
+    assert (made.trained_on, made.labelled, made.comparison.pairs) == (len(train), len(train), 1)
     assert made.weights.stat().st_size > 1_000_000
     assert kind_of(made.folder) == "fused"
     assert bundle(made.folder, tmp_path).version == "retrained-1"

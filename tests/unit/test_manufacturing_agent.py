@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +22,7 @@ from evident_core.evidence import InputRef, Report
 from evident_manufacturing.agent.alarms import CODES
 from evident_manufacturing.agent.camera_source import CameraSource
 from evident_manufacturing.agent.metrics import BUCKETS, Metrics, quantile
-from evident_manufacturing.agent.models import Inspect, ModelStore, check
+from evident_manufacturing.agent.models import Inspect, ModelStore, check, read_pointer
 from evident_manufacturing.agent.sources import FolderSource, Taken, Unusable
 from evident_manufacturing.agent.watchdog import EXIT_CODE, Watchdog
 from evident_manufacturing.delivery.outbox import Outbox
@@ -462,6 +463,22 @@ def test_a_stop_in_the_middle_of_a_change_leaves_the_old_model(store: ModelStore
     assert again(b"x", PART).model == "v1"
     again.install(make_model(tmp_path / "b", "2", b"v2"))
     assert again(b"x", PART).model == "v2"
+
+
+def test_of_two_that_change_a_store_the_second_waits(store: ModelStore, tmp_path: Path) -> None:
+    first, second = (make_model(tmp_path / version, version) for version in "12")
+    other, done = ModelStore(store.folder, load, self_test), list[str]()  # as another process has it
+    waiting = threading.Thread(target=lambda: done.append(other.install(second)))
+    with store.changing():
+        waiting.start()
+        waiting.join(0.2)
+        done.append(store.install(first))
+    waiting.join(10)
+    assert done == ["1", "2"]
+    # What was changed meanwhile is not taken back by who does not know of it.
+    with pytest.raises(ModelNotReady, match="Model 2 is in use meanwhile"):
+        store.rollback()
+    assert read_pointer(store.folder).current == "2"
 
 
 def test_the_version_in_use_is_not_written_over(store: ModelStore, tmp_path: Path) -> None:

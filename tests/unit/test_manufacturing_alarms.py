@@ -1,6 +1,8 @@
 """Alarms of a station: told once, for what pictures say of their camera and for what a disk or a source does."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -48,6 +50,47 @@ def test_an_alarm_is_told_when_it_begins_and_when_it_is_over_and_not_between(tmp
         assert outbox.last_sequence == 2
     schema_codes = validator.schema["properties"]["code"]["enum"]
     assert schema_codes == list(CODES)
+
+
+def test_an_alarm_is_over_also_after_a_restart(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "outbox.sqlite3", owner="a") as outbox:
+        alarms = Alarms(outbox, "aoi-1")
+        alarms.tell("source_lost", "the folder is away")
+        alarms.tell("half_scan", "half a board")
+        alarms.tell("half_scan", "")
+        confirm_all(outbox)
+    with Outbox(tmp_path / "outbox.sqlite3", owner="a") as outbox:
+        assert Alarms(outbox, "aoi-2").raised == {}
+        again = Alarms(outbox, "aoi-1")
+        assert again.raised == {"source_lost": "the folder is away"}
+        again.tell("source_lost", "away still")
+        again.tell("source_lost", "")
+        (queued,) = outbox.next_batch()
+        body = json.loads(queued.body)
+        assert (body["code"], body["state"], body["message"]) == ("source_lost", "cleared", "the folder is away")
+    with Outbox(tmp_path / "outbox.sqlite3", owner="a") as outbox:
+        assert Alarms(outbox, "aoi-1").raised == {}
+
+
+def test_what_a_station_looks_for_no_more_is_over_at_its_next_start(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "outbox.sqlite3", owner="a") as outbox:
+        for code in ("frozen_camera", "half_scan", "source_lost"):
+            Alarms(outbox, "aoi-1").tell(code, "as before")
+        again = Alarms(outbox, "aoi-1")
+        CameraWatch(again, frame(0, 0, 0), live=True)
+        assert len(again.raised) == 3
+        CameraWatch(again)
+        assert set(again.raised) == {"source_lost"}
+
+
+def test_an_outbox_of_before_remembers_alarms_too(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite3"
+    Outbox(path, owner="a").close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DROP TABLE note")
+    with Outbox(path, owner="a") as outbox:
+        Alarms(outbox, "aoi-1").tell("half_scan", "half a board")
+        assert Alarms(outbox, "aoi-1").raised == {"half_scan": "half a board"}
 
 
 def test_alarms_of_an_agent_that_sends_none_are_raised_all_the_same(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from evident_manufacturing.inspection.schema import (
     Size,
     Verdict,
 )
+from evident_manufacturing.told import Told, read
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LENGTH = Quantity(value=Decimal("0.2100"), uncertainty=Decimal("0.0123"), unit="mm")
@@ -66,6 +67,21 @@ def body(part: Part, **options: Any) -> dict[str, Any]:
     read: dict[str, Any] = json.loads(event.body)
     VALIDATOR.validate(read)
     return read
+
+
+def test_what_a_gap_exceeds_is_told_and_read_back() -> None:
+    beyond = Quantity(value=Decimal("0.35"), uncertainty=Decimal("0.01"), unit="mm")
+    size = SIZE.model_copy(update={"gap_over": beyond})
+    found = inspection(Part(part_id="B-1"))
+    found = found.model_copy(update={"defects": (found.defects[0].model_copy(update={"size": size}),)})
+    event = event_of(found, station="aoi-1", inspected=NOON)
+    VALIDATOR.validate(json.loads(event.body))
+    told = read(event.body)
+    assert isinstance(told, Told)
+    (defect,) = told.inspection().defects
+    assert defect.size is not None
+    assert (defect.size.gap, defect.size.gap_over) == (None, beyond)
+    told.refuse_another(found)
 
 
 def test_the_event_says_all_that_was_found() -> None:

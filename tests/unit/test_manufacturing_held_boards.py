@@ -105,6 +105,28 @@ def test_a_mes_that_asks_for_nothing_gets_nothing(tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("batch", [True, False])
+def test_the_board_of_an_event_that_is_refused_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: bool
+) -> None:
+    boards, made = Boards(tmp_path), [board(number) for number in (1, 2)]
+    for event, inspection in made:
+        boards.keep(event, inspection, IMAGE)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        results = [
+            {"event_id": event.event_id, "status": status} for (event, _), status in zip(made, (409, 503), strict=True)
+        ]
+        refused = made[0][0].event_id in request.content.decode()
+        return httpx.Response(200, json={"results": results}) if batch else httpx.Response(422 if refused else 503)
+
+    with RestSink(RestSettings("http://mes/", batch=batch), boards) as sink:
+        monkeypatch.setattr(sink, "_client", httpx.Client(transport=httpx.MockTransport(answer)))
+        queued = [Queued(n, event.event_id, event.part_id, event.body) for n, (event, _) in enumerate(made)]
+        assert set(sink.send(queued).refused) == {0}
+    assert [boards.find(event.event_id) is not None for event, _ in made] == [False, True]
+
+
 def test_an_event_tells_its_inspection_and_no_other() -> None:
     event, held = board()
     told = Told.model_validate_json(event.body)

@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from evident_core.errors import InvalidInput, NotFound
-from evident_manufacturing.inspection.evaluate.pairs import divide, entries, pack, read, read_labels, unpack
+from evident_manufacturing.inspection.evaluate.pairs import (
+    compared_on,
+    divide,
+    entries,
+    held_back,
+    pack,
+    read,
+    read_labels,
+    unpack,
+)
 
 
 @pytest.fixture
@@ -42,6 +51,14 @@ def test_every_fifth_pair_of_each_board_is_for_validation(folder):
     assert [each.test.name for each in validation] == ["008_test.jpg", "009_test.jpg"]
     assert not {each.test for each in train} & {each.test for each in validation}
     assert divide(entries(folder)[::-1])[1] == validation
+
+
+def test_what_is_compared_on_is_half_of_what_is_held_back_and_stays_so():
+    held = [number for number in range(2000) if held_back(f"{number:016x}")]
+    compared = [number for number in held if compared_on(f"{number:016x}")]
+    assert 0.4 < len(compared) / len(held) < 0.6
+    # By the names alone, which are what installations have kept their boards by.
+    assert (held[:6], compared[:2]) == ([5, 9, 13, 18, 27, 29], [5, 9])
 
 
 def test_packing_keeps_pairs_and_labels(folder, tmp_path):

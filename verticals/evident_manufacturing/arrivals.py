@@ -5,12 +5,13 @@ is as one that was sent to the pages. Both are kept as results of a job that is 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
 from pydantic import ValidationError
-from sqlalchemy import delete, select, update
+from sqlalchemy import Select, delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from werkzeug.datastructures import FileStorage
@@ -30,6 +31,7 @@ from evident_manufacturing.inspection.schema import Inspection
 from evident_manufacturing.told import Told, ToldAlarm
 
 MAX_INSPECTION: Final = 16 * MIB
+_TRIES: Final = 3
 _ALARM: Final = "alarm"
 _TOLD_CODES: Final = ("outbox_full", "model_not_ready", "source_lost", "frozen_camera", "half_scan")
 
@@ -51,26 +53,13 @@ class Received(Frozen):
 
 def receive(events: Sequence[Told | ToldAlarm]) -> list[Received]:
     """Keep events, each once whatever its agent repeats; all of them, or, where the store fails, none."""
-    frame = current_frame()
     named = {each.specification for each in events if isinstance(each, Told)}
     specifications = {each: _specification(each) for each in named}
-    while True:
-        try:
-            with frame.store.session() as session:
-                found = [
-                    _receive(session, each, specifications[each.specification])
-                    if isinstance(each, Told)
-                    else _receive_alarm(session, each)
-                    for each in events
-                ]
-                if new := [each.event_id for each in found if each.status == 201]:
-                    stations = sorted({each.station for each in events})
-                    frame.audit.append(
-                        session, frame.caller.id, "event.receive", new[0], events=len(new), stations=stations
-                    )
-            return found
-        except IntegrityError:
-            continue  # The same event came by another way in this very moment: look once more.
+    for _ in range(_TRIES - 1):
+        # The same event may come by another way in this very moment: then look once more.
+        with suppress(IntegrityError):
+            return _receive_all(events, specifications)
+    return _receive_all(events, specifications)
 
 
 def complete(event_id: str, inspection: FileStorage, image: FileStorage, template: FileStorage | None) -> Received:
@@ -116,6 +105,21 @@ def complete(event_id: str, inspection: FileStorage, image: FileStorage, templat
         session.execute(delete(Result).where(Result.id == before))
         frame.audit.append(session, owner, "board.receive", job_id, inputs=[row.sha256 for row in rows])
     return Received(event_id=event_id, status=201)
+
+
+def _receive_all(events: Sequence[Told | ToldAlarm], specifications: Mapping[str, str]) -> list[Received]:
+    frame = current_frame()
+    with frame.store.session() as session:
+        found = [
+            _receive(session, each, specifications[each.specification])
+            if isinstance(each, Told)
+            else _receive_alarm(session, each)
+            for each in events
+        ]
+        if new := [each.event_id for each in found if each.status == 201]:
+            stations = sorted({each.station for each in events})
+            frame.audit.append(session, frame.caller.id, "event.receive", new[0], events=len(new), stations=stations)
+    return found
 
 
 def _receive(session: Session, told: Told, specification: str) -> Received:
@@ -177,24 +181,41 @@ def _receive_alarm(session: Session, told: ToldAlarm) -> Received:
     return Received(event_id=told.event_id, status=201)
 
 
+def dismiss_alarm(event_id: str) -> None:
+    """Take an alarm off the line whose agent will not clear it, for one that was taken down; a new one is shown again.
+
+    Raises:
+        NotFound: No alarm that is raised has this id.
+    """
+    frame = current_frame()
+    with frame.store.session() as session:
+        for row in session.scalars(_alarms().with_for_update()):
+            if row.options["event_id"] == event_id and row.options["state"] == "raised":
+                row.options = row.options | {"state": "cleared"}
+                frame.audit.append(session, frame.caller.id, "alarm.dismiss", event_id, station=row.options["station"])
+                return
+    raise NotFound(f"No alarm {event_id[:64]!r} is raised; it may be over already.", event_id=event_id[:64])
+
+
 def station_alarms() -> tuple[Alarm, ...]:
     """The alarms that the caller's agents have raised and not cleared, the newest first."""
-    query = (
-        select(Result.options)
-        .where(Result.owner == current_frame().caller.id, Result.service == TASK.service, Result.version == _ALARM)
-        .order_by(Result.created.desc())
-    )
     with current_frame().store.reading() as session:
-        raised = [each for each in session.scalars(query) if each["state"] == "raised"]
+        raised = [each.options for each in session.scalars(_alarms()) if each.options["state"] == "raised"]
     return tuple(
         Alarm(
             code=f"station_{each['code']}" if each["code"] in _TOLD_CODES else "station",
             level="alarm",
-            values={"station": each["station"], "message": each["message"]},
+            values={"station": each["station"], "message": each["message"], "event_id": each["event_id"]},
             message=f"{each['station']}: {each['message']}",
         )
         for each in raised
     )
+
+
+def _alarms() -> Select[Result]:
+    """The newest word of each alarm of the caller's agents, the newest first."""
+    mine = Result.owner == current_frame().caller.id, Result.service == TASK.service, Result.version == _ALARM
+    return select(Result).where(*mine).order_by(Result.created.desc())
 
 
 def _job(session: Session, owner: str, event_id: str) -> Job | None:

@@ -1,33 +1,25 @@
 """What people say of defects: labels that are kept with each board, and the set of them that training reads."""
 
 import hashlib
-import io
 import json
-import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, Field, model_validator
 from sqlalchemy import select
 
-from evident_core import sandbox
 from evident_core.errors import InvalidInput, NotFound
 from evident_core.evidence import BBox, Frozen
 from evident_core.web.frame import current_frame
 from evident_core.web.tables import Revision
 from evident_manufacturing.desk import Desk, open_desk
-from evident_manufacturing.inspection.ingest import ingest
-from evident_manufacturing.inspection.schema import KINDS
-from evident_manufacturing.line import Board
+from evident_manufacturing.inspection.schema import KINDS, Defect
+from evident_manufacturing.line import Board, labelled
 
 Action = Literal["confirm", "reject", "relabel", "add", "clean"]
-_DAY: Final = (1980, 1, 1, 0, 0, 0)
-_JPEG_QUALITY: Final = 95
+_AT_ONCE: Final = 1000
+"""Ids in one question to the database, which takes so many and no more."""
 
 
 class NewLabel(BaseModel):
@@ -121,12 +113,15 @@ class LabelSet(Frozen):
         boards: Complete ones, with a template, by their pictures' hashes.
         incomplete: How many boards have labels, and defects without one.
         without_template: How many complete boards lack a template or a picture, which the layout needs.
+        other_kind: How many complete boards have a defect of a kind that the detector cannot be taught; they are left
+            out, because without it they would teach that there is nothing.
     """
 
     version: str
     boards: tuple[LabelledBoard, ...]
     incomplete: int
     without_template: int
+    other_kind: int = 0
 
 
 def label(job_id: str, new: NewLabel) -> Labels:
@@ -172,11 +167,12 @@ def said(labels: Sequence[Label]) -> Said:
     return Said(clean, defects, tuple(added))
 
 
-def label_set(boards: Sequence[Board]) -> LabelSet:
+def label_set() -> LabelSet:
     """The labels of all boards that are complete; of a picture that was inspected twice, the newer labels."""
+    boards = labelled()
     known = all_labels(boards)
     complete: dict[str, LabelledBoard] = {}
-    incomplete = without = 0
+    incomplete = without = other = 0
     for board in boards:
         labels = known.get(board.result_id or "", ())
         if not labels or board.record is None:
@@ -186,6 +182,8 @@ def label_set(boards: Sequence[Board]) -> LabelSet:
             incomplete += 1
         elif inspection.template is None or not (board.pictured and board.template):
             without += 1
+        elif (found := _entries(labels, inspection.defects)) is None:
+            other += 1
         else:
             complete.setdefault(
                 inspection.input.sha256,
@@ -195,86 +193,43 @@ def label_set(boards: Sequence[Board]) -> LabelSet:
                     template=inspection.template.sha256,
                     name=inspection.input.name,
                     labels=len(labels),
-                    entries=tuple(_entries(labels)),
+                    entries=found,
                 ),
             )
     held = tuple(complete[each] for each in sorted(complete))
     whole = [[each.image, each.template, [entry.model_dump(mode="json") for entry in each.entries]] for each in held]
     version = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
-    return LabelSet(version=version, boards=held, incomplete=incomplete, without_template=without)
+    return LabelSet(version=version, boards=held, incomplete=incomplete, without_template=without, other_kind=other)
 
 
-def archive(labels: LabelSet) -> bytes:
-    """A label set as a ZIP in DeepPCB's layout, with ``labels.json`` beside; the same set gives the same bytes.
+def _entries(labels: Sequence[Label], defects: Sequence[Defect]) -> tuple[Entry, ...] | None:
+    """What is a defect by these labels, in reading order; None: one is of a kind that the detector cannot be taught.
 
-    Raises:
-        InvalidInput: No board is complete.
-        EvidentError: A picture cannot be read.
+    A kind that a description names is none of the detector's: it learns what it took such a defect for, which is what
+    the description is compared for next time.
     """
-    if not labels.boards:
-        raise InvalidInput(
-            "No board is complete yet: say of each of its defects whether it is one, or that it is clean."
-        )
-    frame = current_frame()
-    paths = {row.sha256: frame.store.input_path(row) for row in frame.store.inputs(frame.caller.id)}
-    return sandbox.run(
-        _packed, labels, {each: paths[each] for each in _pictures(labels)}, limits=frame.settings.sandbox
-    )
-
-
-def _pictures(labels: LabelSet) -> set[str]:
-    return {sha256 for board in labels.boards for sha256 in (board.image, board.template)}
-
-
-def _packed(labels: LabelSet, paths: dict[str, Path]) -> bytes:
-    out = io.BytesIO()
-    group = f"labels_{labels.version[:12]}"
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
-
-        def write(name: str, data: bytes) -> None:
-            packed.writestr(zipfile.ZipInfo(name, _DAY), data, zipfile.ZIP_DEFLATED)
-
-        listed = []
-        for board in labels.boards:
-            stem = f"{group}/{board.image[:16]}"
-            write(f"{stem}_test.jpg", _jpeg(paths[board.image]))
-            write(f"{stem}_temp.jpg", _jpeg(paths[board.template]))
-            lines = [
-                f"{' '.join(str(round(v)) for v in entry.bbox)} {KINDS.index(entry.kind) + 1}"
-                for entry in board.entries
-            ]
-            write(f"{stem}.txt", "".join(f"{line}\n" for line in lines).encode())
-            listed.append(f"{stem}.jpg {stem}.txt\n")
-        write("trainval.txt", "".join(listed).encode())
-        write("labels.json", labels.model_dump_json(indent=1, exclude={"boards": {"__all__": {"job_id"}}}).encode())
-    return out.getvalue()
-
-
-def _jpeg(path: Path) -> bytes:
-    gray: NDArray[np.uint8] = ingest(path.read_bytes(), name=path.name[:12], allow_blank=True).gray
-    done, data = cv2.imencode(".jpg", gray, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    if not done:
-        raise InvalidInput("A picture cannot be written as JPEG.")
-    return bytes(data.tobytes())
-
-
-def _entries(labels: Sequence[Label]) -> Iterator[Entry]:
-    """What is a defect by these labels, in reading order."""
     known = said(labels)
-    held = [*known.defects.values(), *known.added]
-    for each in sorted(held, key=lambda one: (one.bbox[1], one.bbox[0])):
-        if each.action != "reject" and each.kind in KINDS:
-            yield Entry(kind=each.kind, bbox=each.bbox)
+    taken = {each.number: each.naming.instead_of for each in defects if each.naming}
+    entries = []
+    for each in sorted((*known.defects.values(), *known.added), key=lambda one: (one.bbox[1], one.bbox[0])):
+        if each.action == "reject":
+            continue
+        kind = each.kind if each.kind in KINDS else taken.get(each.defect or 0, "")
+        if kind not in KINDS:
+            return None
+        entries.append(Entry(kind=kind, bbox=each.bbox))
+    return tuple(entries)
 
 
 def all_labels(boards: Sequence[Board]) -> dict[str, tuple[Label, ...]]:
     """The labels of many boards at once, by the ids of their results."""
     ids = [board.result_id for board in boards if board.result_id]
-    query = select(Revision).where(Revision.result_id.in_(ids)).order_by(Revision.result_id, Revision.number)
     found: dict[str, tuple[Label, ...]] = {}
     with current_frame().store.reading() as session:
-        for row in session.scalars(query):
-            found[row.result_id] = (*found.get(row.result_id, ()), _label(row))
+        for first in range(0, len(ids), _AT_ONCE):
+            of_some = Revision.result_id.in_(ids[first : first + _AT_ONCE])
+            for row in session.scalars(select(Revision).where(of_some).order_by(Revision.result_id, Revision.number)):
+                found[row.result_id] = (*found.get(row.result_id, ()), _label(row))
     return found
 
 

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import aliased
 
 from evident_core.evidence import Frozen
 from evident_core.web.frame import current_frame
-from evident_core.web.tables import OPEN_STATES, Input, Job, JobInput, now
+from evident_core.web.tables import OPEN_STATES, Input, Job, JobInput, Revision, now
 from evident_manufacturing.alarms import RECENT, Alarm, alarms
 from evident_manufacturing.desk import ARRIVED, TASK, Options, Record, light
 from evident_manufacturing.inspection.assess.spc import (
@@ -117,18 +117,30 @@ class Line(Frozen):
 
 def window(limit: int = WINDOW) -> tuple[Board, ...]:
     """The caller's last boards, the newest first."""
+    return _read(_boards().limit(limit))
+
+
+def labelled() -> tuple[Board, ...]:
+    """All of the caller's boards that have labels, however long ago they came; the newest first."""
+    return _read(_boards().where(Job.result_id.in_(select(Revision.result_id))))
+
+
+def _boards() -> Select[Job, str, str]:
+    """Jobs that are boards, the newest first, with the picture's name and the template's id."""
     frame = current_frame()
     first, second = aliased(JobInput), aliased(JobInput)
-    query = (
+    return (
         select(Job, Input.name, second.input_id.label("template"))
         .outerjoin(first, (first.job_id == Job.id) & (first.position == 0))
         .outerjoin(Input, Input.id == first.input_id)
         .outerjoin(second, (second.job_id == Job.id) & (second.position == 1))
         .where(Job.owner == frame.caller.id, Job.service == TASK.service, Job.run.in_((TASK.run, ARRIVED)))
         .order_by(Job.created.desc())
-        .limit(limit)
     )
-    with frame.store.reading() as session:
+
+
+def _read(query: Select[Job, str, str]) -> tuple[Board, ...]:
+    with current_frame().store.reading() as session:
         rows = session.execute(query).all()
     return tuple(
         Board(

@@ -15,9 +15,7 @@ from evident_core.web.problems import wants_page
 from evident_manufacturing import registry, trainings
 from evident_manufacturing.agent.installed import Kind, stores_folder
 from evident_manufacturing.labels import label_set
-from evident_manufacturing.line import window
 from evident_manufacturing.retraining import COMMAND, TRAINING, refuse_without_extra
-from evident_manufacturing.review import WHOLE
 from evident_manufacturing.settings import ManufacturingSettings
 
 TAG: Final = "Models"
@@ -63,9 +61,9 @@ def page() -> str:
         kinds=kinds,
         history=registry.history(),
         running=trainings.running(),
-        labels=label_set(window(WHOLE)),
+        labels=label_set(),
         section=trainings.training_section(),
-        begins={each.kind: trainings.goes_on_from(each.kind) for each in kinds},
+        begins={each.kind: trainings.begins_with(each.kind) for each in kinds},
         missing=_missing(),
         command=COMMAND,
         other_folder=agents if agents and agents != str(own) else "",
@@ -92,6 +90,21 @@ def installed() -> Installation:
 def promote(kind: Kind, form: Version) -> AnyResponse | Installation:
     """Once it has shown that it finds the known defects. It inspects from the next board on; the audit log has who."""
     registry.promote(kind, form.version)
+    return redirect(url_for("models.page"), 303) if wants_page() else installed()
+
+
+@pages.post(f"/models/{KIND}/delete")
+@operation(
+    "Delete a candidate",
+    scope="admin",
+    form=Version,
+    returns=Installation,
+    problems=(NotFound, Conflict),
+    tag=TAG,
+)
+def delete(kind: Kind, form: Version) -> AnyResponse | Installation:
+    """Its files, its weights and the label set that it was trained on go; the audit log has who."""
+    registry.delete(kind, form.version)
     return redirect(url_for("models.page"), 303) if wants_page() else installed()
 
 
@@ -122,7 +135,7 @@ def roll_back(kind: Kind, form: Reason) -> AnyResponse | Installation:
 )
 def retrain(kind: Kind, form: Epochs) -> AnyResponse:
     """As a job; its result is the candidate, compared with the model in use. It is not promoted by itself."""
-    return _accepted(trainings.retrain(kind, label_set(window(WHOLE)), form.epochs))
+    return _accepted(trainings.retrain(kind, label_set(), form.epochs))
 
 
 @pages.post(f"/models/{KIND}/compare")
@@ -137,7 +150,7 @@ def retrain(kind: Kind, form: Epochs) -> AnyResponse:
 )
 def compare(kind: Kind, form: Version) -> AnyResponse:
     """As a job, on the boards of the label set that no training sees: per kind, mAP, F and false calls."""
-    return _accepted(trainings.compare(kind, form.version, label_set(window(WHOLE))))
+    return _accepted(trainings.compare(kind, form.version, label_set()))
 
 
 @pages.get("/models/jobs/<job_id>")

@@ -4,7 +4,7 @@ Results are made by the model that the store names when their job runs, so that 
 next board on: on these pages, and with an agent that has the same data folder.
 """
 
-import threading
+import logging
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from sqlalchemy import select
 
-from evident_core.errors import Conflict, InvalidInput
+from evident_core.errors import Conflict, EvidentError, InvalidInput
 from evident_core.evidence import Frozen
 from evident_core.web.auth import LOCAL
 from evident_core.web.frame import current_frame
@@ -35,12 +35,13 @@ from evident_manufacturing.retraining import (
     folder_of,
 )
 from evident_manufacturing.training.comparison import Comparison
-from evident_manufacturing.trainings import compared
+from evident_manufacturing.trainings import compared, forget
+
+logger = logging.getLogger(__name__)
 
 State = Literal["in use", "before", "candidate"]
 Origin = Literal["shipped", "trained", "installed"]
 HISTORY: Final = 20
-_changing: Final = threading.Lock()
 
 
 class Model(Frozen):
@@ -102,7 +103,7 @@ def history() -> tuple[Change, ...]:
     names = {key.id: key.name for key in frame.keys.list()} | {LOCAL.id: LOCAL.name}
     query = (
         select(AuditEntry)
-        .where(AuditEntry.action.in_(("model.promote", "model.rollback", "model.retrain")))
+        .where(AuditEntry.action.in_(("model.promote", "model.rollback", "model.retrain", "model.delete")))
         .order_by(AuditEntry.number.desc())
         .limit(HISTORY)
     )
@@ -132,11 +133,11 @@ def promote(kind: Kind, version: str) -> str:
     """
     frame = current_frame()
     folder = folder_of(frame.store.folder, kind, version)
-    with _changing:
+    store = _store(kind)
+    with store.changing():
         before = read_manifest(folder_in_use(stores_folder(frame.store.folder), kind)).version
         if version == before:
             raise InvalidInput(f"Model {version} is in use already.", version=version)
-        store = _store(kind)
         store.begin()  # so that there is a model to go back to
         store.add(folder)
         frame.record("model.promote", version, kind=kind, before=before)
@@ -151,13 +152,31 @@ def roll_back(kind: Kind, reason: str) -> str:
         ModelNotReady: It does not open; the one in use stays.
     """
     frame = current_frame()
-    with _changing:
-        pointer = read_pointer(stores_folder(frame.store.folder) / kind)
+    store = _store(kind)
+    with store.changing():
+        pointer = read_pointer(store.folder)
         if not pointer.previous:
             raise Conflict(f"There is no {kind} model before the one in use to go back to.", kind=kind)
-        version = _store(kind).take_back(reason or "asked for")
+        version = store.take_back(reason or "asked for")
         frame.record("model.rollback", version, kind=kind, before=pointer.current, reason=reason)
     return version
+
+
+def delete(kind: Kind, version: str) -> None:
+    """Delete a candidate that was trained here: its files, its weights, and the label set that it was trained on.
+
+    Raises:
+        NotFound: None of that version was trained here.
+        Conflict: It is in use, or a rollback goes back to it.
+    """
+    frame = current_frame()
+    store = _store(kind)
+    with store.changing():
+        pointer = read_pointer(store.folder)
+        if version in (pointer.current, pointer.previous):
+            raise Conflict(f"Model {version} is in use, or would be after a rollback; it stays.", version=version)
+        forget(kind, version)
+        frame.record("model.delete", version, kind=kind)
 
 
 def _there(kind: Kind) -> bool:
@@ -185,7 +204,11 @@ def _models(kind: Kind) -> list[Model]:
         if candidate and (state == "in use" or (comparison is None and of_current)):
             comparison = candidate.comparison
         origin: Origin = "trained" if candidate else "shipped" if version == shipped else "installed"
-        manifest = read_manifest(folder_of(data_dir, kind, version))
+        try:
+            manifest = read_manifest(folder_of(data_dir, kind, version))
+        except EvidentError as error:
+            logger.warning("The %s model %s (%s) is left out: %s", kind, version, state, error)
+            continue
         found.append(
             Model(
                 kind=kind,

@@ -1,5 +1,6 @@
 """What the jobs of the page of models do: train a candidate on the label set, and compare one with the model in use."""
 
+import logging
 import multiprocessing
 import shutil
 import tempfile
@@ -10,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evident_core.errors import InvalidInput, MissingExtra, NotFound
 from evident_core.evidence import Frozen
@@ -18,10 +19,12 @@ from evident_core.progress import OnProgress, Progress
 from evident_core.web.jobs import Task
 from evident_core.work import Work
 from evident_manufacturing.agent.installed import Kind, folder_in_use, stores_folder
-from evident_manufacturing.inspection.evaluate.pairs import entries, held_back, read
+from evident_manufacturing.inspection.evaluate.pairs import compared_on, entries, held_back, read
 from evident_manufacturing.inspection.perceive.detector import FOLDER, read_manifest
 from evident_manufacturing.training.comparison import Comparison
 from evident_manufacturing.training.comparison import compare as compare_models
+
+logger = logging.getLogger(__name__)
 
 TRAINING: Final = ("data", "train", "export", "arbiter", "compare")
 """The stages of a retraining, in order; a comparison has the last of them."""
@@ -78,7 +81,7 @@ RETRAIN: Final = Task(
     service="manufacturing", version="1", run="evident_manufacturing.retraining:retrain", options=TrainingOptions
 )
 COMPARE: Final = Task(
-    service="manufacturing", version="1", run="evident_manufacturing.retraining:compare", options=ComparingOptions
+    service="manufacturing", version="2", run="evident_manufacturing.retraining:compare", options=ComparingOptions
 )
 
 
@@ -98,10 +101,16 @@ def candidates_folder(data_dir: Path) -> Path:
 
 
 def candidates(data_dir: Path) -> list[Candidate]:
-    """The models that were trained here to the end, newest first."""
-    found = [
-        Candidate.model_validate_json(path.read_bytes()) for path in candidates_folder(data_dir).glob(f"*/{_NOTE}")
-    ]
+    """The models that were trained here to the end, newest first; one of which the note cannot be read is left out."""
+    found = []
+    for path in candidates_folder(data_dir).glob(f"*/{_NOTE}"):
+        try:
+            candidate = Candidate.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            logger.warning("%s is left out, for it cannot be read: %s", path, error)
+            continue
+        if candidate.version == path.parent.name:  # else it is a copy of another's folder
+            found.append(candidate)
     return sorted(found, key=lambda each: each.created, reverse=True)
 
 
@@ -168,10 +177,10 @@ def retrain(work: Work, *, on_progress: OnProgress) -> bytes:
 
 
 def compare(work: Work, *, on_progress: OnProgress) -> bytes:
-    """Compare a candidate with another model on the boards of the label set that no training sees.
+    """Compare a candidate with another model on the boards of the label set that no training sees or chooses by.
 
     Raises:
-        InvalidInput: The set holds no board back yet.
+        InvalidInput: The set holds no board back for it yet.
         NotFound: A model is gone.
     """
     options, data_dir = ComparingOptions.model_validate(work.options), _data_dir(work)
@@ -180,10 +189,10 @@ def compare(work: Work, *, on_progress: OnProgress) -> bytes:
         with zipfile.ZipFile(work.inputs[0].path) as packed:
             packed.extractall(scratch)
         every = [read(entry) for entry in entries(Path(scratch))]
-    held = [pair for pair in every if held_back(pair.name)]
+    held = [pair for pair in every if held_back(pair.name) and compared_on(pair.name)]
     if not held:
         raise InvalidInput(
-            f"Of the {len(every)} boards in the label set none is held back from training (one in five is); label more."
+            f"Of the {len(every)} boards in the label set none is held back for comparing (one in ten is); label more."
         )
     found = compare_models(
         current,

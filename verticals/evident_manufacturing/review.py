@@ -13,13 +13,13 @@ from evident_core.web.openapi import operation
 from evident_manufacturing.desk import open_desk, specification_of
 from evident_manufacturing.inspection.assess.judge import SCORE_WITHOUT_SPECIFICATION
 from evident_manufacturing.inspection.schema import KINDS, Defect, Seen
+from evident_manufacturing.label_archive import archive
 from evident_manufacturing.labels import (
     Action,
     Labels,
     LabelSet,
     NewLabel,
     all_labels,
-    archive,
     label,
     label_set,
     labels_of,
@@ -30,8 +30,6 @@ from evident_manufacturing.line import Board, window
 TAG: Final = "Review"
 ASKED: Final = 12
 """Defects that one page of the queue asks about."""
-WHOLE: Final = 2000
-"""Boards whose labels make the set."""
 FormT = TypeVar("FormT", bound=BaseModel)
 pages = Blueprint("review", __name__)
 
@@ -122,7 +120,7 @@ def page() -> str:
         quiet=asked.quiet[:ASKED],
         left=len(asked.questions),
         labelled=asked.labelled,
-        labels=label_set(boards),
+        labels=label_set(),
         kinds=KINDS,
     )
 
@@ -186,14 +184,14 @@ def label_by_form(job_id: str) -> AnyResponse:
 @operation("The label set as of now", returns=LabelSet, tag=TAG)
 def current_set() -> LabelSet:
     """Its version is the hash of what it says."""
-    return label_set(window(WHOLE))
+    return label_set()
 
 
 @pages.get("/labels/deeppcb.zip")
 @operation("Download the label set", returns="application/zip", problems=(InvalidInput,), tag=TAG)
 def download() -> Response:
     """In DeepPCB's layout, as `evident manufacturing train` and `evaluate` read it, with `labels.json` beside."""
-    held = label_set(window(WHOLE))
+    held = label_set()
     response = Response(archive(held), mimetype="application/zip")
     response.headers.set("Content-Disposition", "attachment", filename=f"labels-{held.version[:12]}.zip")
     response.set_etag(held.version)

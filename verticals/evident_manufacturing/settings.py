@@ -60,7 +60,7 @@ class TrainingSection(Section):
 
     base: str = Field("", description="Folder of labelled pairs in DeepPCB's layout, trained on beside the label set.")
     weights: str = Field(
-        "", description="A .pt to go on from; empty: of the model in use where it was trained here, else random ones."
+        "", description="A .pt to go on from; empty: the model in use, or random weights where that has no fp32 file."
     )
     epochs: int = Field(
         20, ge=1, le=1000, description="How often each image is seen, where a person asks for no other."

@@ -3,9 +3,10 @@
 import json
 from typing import Final
 
-from flask import Blueprint, request
+from flask import Blueprint, redirect, request, url_for
 from pydantic import BaseModel
 from werkzeug.datastructures import FileStorage
+from werkzeug.wrappers import Response as AnyResponse
 
 from evident_core.errors import InvalidInput, NotFound, TooLarge, UnsupportedMedia
 from evident_core.web.openapi import operation
@@ -16,6 +17,7 @@ from evident_manufacturing.told import Told, ToldAlarm
 TAG: Final = "Agents"
 MAX_EVENTS: Final = 1000
 MAX_BODY: Final = 8 << 20
+_CHUNK: Final = 1 << 16
 _LINES: Final = "application/x-ndjson"
 pages = Blueprint("sink", __name__)
 
@@ -71,10 +73,21 @@ def board(event_id: str, form: BoardForm) -> Received:  # noqa: ARG001
     )
 
 
+@pages.post("/alarms/<event_id>/dismiss")
+def dismiss(event_id: str) -> AnyResponse:
+    """Take an alarm off the line."""
+    arrivals.dismiss_alarm(event_id)
+    return redirect(url_for("manufacturing.home"), 303)
+
+
 def _body() -> bytes:
-    if (request.content_length or 0) > MAX_BODY:
-        raise TooLarge(f"{request.content_length} bytes of events were sent; at most {MAX_BODY} are read at once.")
-    return request.get_data(cache=False)
+    body = bytearray()
+    # A body that comes in chunks does not say how long it is.
+    while chunk := request.stream.read(_CHUNK):
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise TooLarge(f"More than {MAX_BODY} bytes of events were sent; at most that many are read at once.")
+    return bytes(body)
 
 
 def _lines(body: bytes) -> list[Received]:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, TypeAdapt
 
 from evident_core.errors import InvalidInput
 from evident_core.evidence import BBox, Frozen, InputRef
-from evident_manufacturing.delivery.events import MAX_DEFECTS, MAX_TEXT, event_of, plain_text
+from evident_manufacturing.delivery.events import ALARM_FORM, MAX_DEFECTS, MAX_MESSAGE, MAX_TEXT, event_of, plain_text
 from evident_manufacturing.inspection.schema import (
     Decision,
     Defect,
@@ -35,7 +35,6 @@ def _plain_message(text: str) -> str:
 
 Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_plain)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-MAX_MESSAGE: Final = 500
 _LARGEST: Final = 1 << 20
 _UUID: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 
@@ -75,6 +74,7 @@ class ToldDefect(Frozen):
     width: ToldQuantity | None = None
     area: ToldQuantity | None = None
     gap: ToldQuantity | None = None
+    gap_over: ToldQuantity | None = None
 
     @model_validator(mode="after")
     def _a_box(self) -> Self:
@@ -92,6 +92,7 @@ class ToldDefect(Frozen):
                 width=self.width.quantity(),
                 area=self.area.quantity(),
                 gap=self.gap.quantity() if self.gap else None,
+                gap_over=self.gap_over.quantity() if self.gap_over else None,
             )
         return Defect(
             number=self.number, kind=self.kind, bbox=self.bbox_px, score=self.score, seen=self.seen, size=size
@@ -183,7 +184,7 @@ class ToldAlarm(Frozen):
     station: Text
     code: Text
     state: Literal["raised", "cleared"]
-    message: Annotated[str, Field(max_length=500), AfterValidator(_plain_message)]
+    message: Annotated[str, Field(max_length=MAX_MESSAGE), AfterValidator(_plain_message)]
     part_id: Text
     at: AwareDatetime
 
@@ -202,4 +203,5 @@ def read(body: bytes) -> Told | ToldAlarm:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"][1:])) or "event"
-        raise InvalidInput(f"{where}: {first['msg']}; see event.schema.json.", field=where) from None
+        schema = "alarm.schema.json" if first["loc"][:1] == (ALARM_FORM,) else "event.schema.json"
+        raise InvalidInput(f"{where}: {first['msg']}; see {schema}.", field=where) from None

@@ -1,24 +1,28 @@
 """Candidates in the making: trainings and comparisons as jobs, in the name of who asks for them."""
 
+import shutil
 from datetime import UTC, datetime
 from typing import Final
 
 from sqlalchemy import select
 
-from evident_core.errors import InvalidInput
+from evident_core.errors import InvalidInput, NotFound
+from evident_core.web.deletion import delete_job
 from evident_core.web.frame import current_frame
 from evident_core.web.job_routes import current_jobs
 from evident_core.web.job_rows import JobView
 from evident_core.web.jobs import Task
 from evident_core.web.tables import Job, Result
 from evident_manufacturing.agent.installed import Kind, folder_in_use, stores_folder
-from evident_manufacturing.inspection.perceive.detector import read_manifest
-from evident_manufacturing.labels import LabelSet, archive
+from evident_manufacturing.inspection.perceive.detector import fp32_file, read_manifest
+from evident_manufacturing.label_archive import archive
+from evident_manufacturing.labels import LabelSet
 from evident_manufacturing.retraining import (
     COMPARE,
     RETRAIN,
     ComparingOptions,
     TrainingOptions,
+    candidates,
     candidates_folder,
     folder_of,
     refuse_without_extra,
@@ -70,6 +74,32 @@ def compare(kind: Kind, candidate: str, labels: LabelSet) -> JobView:
     return _submit(labels, COMPARE, ComparingOptions(kind=kind, current=current, candidate=candidate))
 
 
+def forget(kind: Kind, version: str) -> None:
+    """Delete a candidate's folder, its training and comparisons, and the label sets that no other work needs.
+
+    Raises:
+        NotFound: None of that version was trained here.
+    """
+    frame = current_frame()
+    if version not in {each.version for each in candidates(frame.store.folder) if each.kind == kind}:
+        raise NotFound(f"No {kind} model {version[:64]!r} was trained here.", version=version[:64])
+    query = select(Job).where(Job.run.in_((RETRAIN.run, COMPARE.run)))
+    with frame.store.session() as session:
+        of_it = [
+            (job.id, job.owner)
+            for job in session.scalars(query)
+            if job.options.get("kind") == kind and version in (job.options.get("version"), job.options.get("candidate"))
+        ]
+        for job_id, owner in of_it:
+            if session.scalar(select(Job.id).where(Job.id == job_id)) is None:
+                continue  # gone with one before, of the same work
+            gone = delete_job(frame.store, session, job_id, owner)
+            frame.audit.append(session, frame.caller.id, "job.delete", job_id)
+            for row in gone:
+                frame.audit.append(session, frame.caller.id, "input.delete", row.id, sha256=row.sha256)
+    shutil.rmtree(candidates_folder(frame.store.folder) / version)
+
+
 def running() -> tuple[JobView, ...]:
     """The caller's trainings and comparisons that wait or run, and of those that failed the newest."""
     frame = current_frame()
@@ -90,13 +120,21 @@ def training_section() -> TrainingSection:
 
 
 def goes_on_from(kind: Kind) -> str:
-    """The weights that a retraining begins with; empty: random ones."""
+    """The ``.pt`` that a retraining goes on from; empty: the fp32 file of the model in use, where that has one."""
     if named := training_section().weights:
         return named
     data_dir = current_frame().store.folder
     version = read_manifest(folder_in_use(stores_folder(data_dir), kind)).version
     kept = candidates_folder(data_dir) / version / "weights.pt"
     return str(kept) if kept.is_file() else ""
+
+
+def begins_with(kind: Kind) -> str:
+    """The name of what a retraining goes on from; empty: of nothing, for the model in use has no fp32 file."""
+    if weights := goes_on_from(kind):
+        return weights
+    folder = folder_in_use(stores_folder(current_frame().store.folder), kind)
+    return read_manifest(folder).version if fp32_file(folder) else ""
 
 
 def compared(kind: Kind, current: str) -> dict[str, Comparison]:

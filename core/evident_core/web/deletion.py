@@ -35,14 +35,15 @@ def delete_job(
     # Locked in one order, so that two deletions cannot wait for each other, and before looking for other jobs, so that
     # none can begin to refer to an input that goes.
     rows = {each: owned(session, Input, each, owner, lock=True) for each in sorted(ids)}
-    near = select(Job).where(Job.owner == owner, Job.service == job.service, Job.run == job.run)
+    same = [job]
     if ids:
+        near = select(Job).where(Job.owner == owner, Job.service == job.service, Job.run == job.run)
         near = near.where(Job.id.in_(select(JobInput.job_id).where(JobInput.input_id == ids[0])))
-    same = [
-        each
-        for each in session.scalars(near)
-        if each.id == job_id or (ids and each.options == job.options and _inputs(session, each.id) == ids)
-    ]
+        same = [
+            each
+            for each in session.scalars(near)
+            if each.id == job_id or (each.options == job.options and _inputs(session, each.id) == ids)
+        ]
     session.execute(delete(Result).where(Result.owner == owner, Result.key.in_([each.key for each in same])))
     session.execute(delete(Job).where(Job.id.in_([each.id for each in same])))
     event.listen(session, "after_commit", lambda _: store.forget(), once=True)

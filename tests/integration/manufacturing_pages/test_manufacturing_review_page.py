@@ -7,12 +7,26 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
+from evident_core.settings import Settings
+from evident_manufacturing import labels, line, review
 from evident_manufacturing.inspection.evaluate import pairs
 from evident_manufacturing.inspection.schema import KINDS
-from manufacturing_client import HTML, JSON, Inspect, certificate, document, inspection, page, text
+from manufacturing_client import HTML, JSON, Inspect, board_form, certificate, document, inspection, page, text, work
+from pcb_boards import generate
+
+DESCRIBED = """product: demo-board
+version: 7
+kinds:
+  missing_hole:
+    description:
+      en: [the hole of a pad is filled with copper, an entire opening is not there; there is copper in its place]
+      zh: 焊盘的孔被铜填满
+"""
 
 
 def test_the_least_certain_defects_are_asked_first(engineer: FlaskClient, line: dict[str, str]) -> None:
@@ -152,3 +166,45 @@ def test_the_board_s_page_takes_a_box_that_is_typed_or_drawn(engineer: FlaskClie
     assert shown.xpath(f"//*[@id='{details.get('data-draws')}']")
     assert details.xpath(".//input[@name='box' and @required]")
     assert {each.get("hidden") for each in shown.xpath("//button[@data-draw]")} == {""}
+
+
+def test_a_label_stays_in_the_set_however_many_boards_come_after(
+    client: FlaskClient, inspect: Inspect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labelled = inspect("board_5_clean", part_id="SN-1")
+    client.post(f"/boards/{labelled}/labels", json={"action": "clean"}, headers=JSON)
+    held = client.get("/labels", headers=JSON).json
+    assert [each["job_id"] for each in held["boards"]] == [labelled]
+    client.post("/boards", data=board_form("board_2", part_id="SN-2"), headers=JSON)
+    # The line's page looks at one board now, and that is the other one.
+    monkeypatch.setattr(review, "window", lambda *_: line.window(1))
+    assert client.get("/labels", headers=JSON).json == held
+    shown = page(client, "/review").xpath("//section[@aria-labelledby='set']")[0]
+    assert held["version"][:16] in text(shown)
+    assert shown.xpath(".//a[@download]")
+
+
+def test_a_kind_that_was_described_is_taught_as_what_the_detector_took_it_for(
+    app: Flask, settings: Settings, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = generate(52_000_003, kinds=("missing_hole",), defects=3)
+    files = {
+        name: (io.BytesIO(cv2.imencode(".png", gray)[1].tobytes()), f"{name}.png")
+        for name, gray in (("file", made.test), ("template", made.template))
+    }
+    form = board_form(specification=document(DESCRIBED)) | files
+    job_id = client.post("/boards", data=form, headers=JSON).json["id"]
+    work(app, settings, job_id)
+    defects = inspection(client, job_id).defects
+    assert {each.kind for each in defects} == {"missing_hole"}
+    for each in defects:
+        client.post(f"/boards/{job_id}/labels", json={"action": "confirm", "defect": each.number}, headers=JSON)
+    (held,) = client.get("/labels", headers=JSON).json["boards"]
+    taken = [each.naming.instead_of for each in defects if each.naming]
+    assert len(taken) == len(defects)
+    assert sorted(each["kind"] for each in held["entries"]) == sorted(taken)
+    # A detector without those kinds cannot be taught them; that there is nothing, it must not be taught.
+    monkeypatch.setattr(labels, "KINDS", ("open",))
+    left = client.get("/labels", headers=JSON).json
+    assert (left["boards"], left["other_kind"]) == ([], 1)
+    assert "does not have" in text(page(client, "/review").xpath("//section[@aria-labelledby='set']")[0])

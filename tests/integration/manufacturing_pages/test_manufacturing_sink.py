@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 from werkzeug.serving import make_server
 
 from evident_core.settings import load
 from evident_core.web.tables import Job, Result
+from evident_manufacturing import arrivals
 from evident_manufacturing.agent.assemble import open_agent
 from evident_manufacturing.app import create_app
 from evident_manufacturing.delivery.events import alarm_of, event_of
@@ -279,6 +282,66 @@ def test_an_agent_s_alarm_stands_on_the_line_until_it_is_cleared(client: FlaskCl
     assert "<b>camera" not in client.get("/", headers=HTML).text
     client.post("/events", data=cleared.body, content_type="application/json")
     assert client.get("/line", headers=JSON).json["alarms"] == []
+
+
+def test_an_alarm_is_seen_before_the_first_board(client: FlaskClient) -> None:
+    at = specimen().part.taken
+    assert at is not None
+    assert not page(client, "/").xpath("//section[@class='alarms']")
+    event = alarm_of("model_not_ready", station="aoi-9", number=0, raised=True, message="No model.", at=at)
+    client.post("/events", data=event.body, content_type="application/json")
+    shown = page(client, "/")
+    assert len(shown.xpath("//p[@data-alarm='station_model_not_ready']")) == 1
+    assert not shown.xpath("//ul[@class='boards']")
+
+
+def test_a_person_takes_an_alarm_off_the_line_whose_agent_is_gone(app: Flask, client: FlaskClient) -> None:
+    at = specimen().part.taken
+    assert at is not None
+    first, second = (
+        alarm_of("source_lost", station="aoi-8", number=n, raised=True, message="No camera.", at=at) for n in (1, 2)
+    )
+    client.post("/events", data=first.body, content_type="application/json")
+    (address,) = page(client, "/").xpath("//section[@class='alarms']//form/@action")
+    assert client_of(app, "stranger").post(address).status_code == 404
+    assert client.post(address).status_code == 303
+    assert client.post("/events", data=first.body, content_type="application/json").json["results"][0]["status"] == 200
+    assert client.get("/line", headers=JSON).json["alarms"] == []
+    assert client.post(address).status_code == 404
+    client.post("/events", data=second.body, content_type="application/json")
+    assert len(client.get("/line", headers=JSON).json["alarms"]) == 1
+
+
+def test_the_refusal_of_an_alarm_names_its_form(client: FlaskClient) -> None:
+    answer = client.post("/events", json={"form": "evident.alarm/1"}, headers=JSON)
+    assert (answer.status_code, "alarm.schema.json" in answer.json["detail"]) == (422, True)
+
+
+def test_a_body_that_does_not_say_how_long_it_is_has_the_same_limit(url: str, client: FlaskClient) -> None:
+    headers = {"Authorization": client.environ_base["HTTP_AUTHORIZATION"], "Content-Type": LINES}
+    event = json.dumps(told()).encode()
+    chunks = (event[at : at + 100] for at in range(0, len(event), 100))
+    assert httpx.post(url, content=chunks, headers=headers).json()["results"][0]["status"] == 201
+    blanks = (b"\n" * (1 << 20) for _ in range(9))
+    assert httpx.post(url, content=blanks, headers=headers).status_code == 413
+    answer = client.post("/events", data=b"\n" * (9 << 20), content_type=LINES, headers=JSON)
+    assert answer.status_code == 413, answer.json
+
+
+def test_a_constraint_that_always_fails_is_an_error_and_no_endless_try(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def constrained(*_: object) -> None:
+        tries.append(1)
+        if len(tries) > 10:
+            pytest.exit("it is tried without end")
+        raise IntegrityError("INSERT", {}, ValueError("constraint"))
+
+    monkeypatch.setattr(arrivals, "_receive", constrained)
+    assert client.post("/events", json=told(), headers=JSON).status_code == 500
+    assert len(tries) == 3
 
 
 def test_nobody_without_a_key_and_no_foreign_page_tells_of_boards(

@@ -5,7 +5,6 @@ MES know by its id what they have.
 """
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from evident_manufacturing.agent.alarms import Alarms
 from evident_manufacturing.agent.metrics import Metrics
 from evident_manufacturing.agent.models import Inspect, ModelStore
 from evident_manufacturing.agent.sources import Source, Taken, Unusable
-from evident_manufacturing.agent.watchdog import Watchdog, end_process
+from evident_manufacturing.agent.watchdog import Watchdog
 from evident_manufacturing.delivery.boards import Boards
 from evident_manufacturing.delivery.courier import Backoff, Courier, Sink
 from evident_manufacturing.delivery.events import event_of
@@ -29,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _CALM: Final = 10  # tries that go well before an alarm is over: a disk that is nearly full takes one now and then
+_SILENCE: Final = 30.0
 _LATER: Final = (ResourceExceeded, TooMany, ModelNotReady)
 
 
@@ -38,14 +38,13 @@ class AgentSettings:
 
     Attributes:
         station: The inspection point, which is in each event's id.
-        silence: Seconds without a beat after which the watchdog ends the process; longer than any inspection.
-        pause: Seconds between looks at a source that has nothing.
-        retry: Seconds before an image is tried again that failed for a reason of ours: a full disk, no model.
+        pause: Seconds between looks at a source that has nothing, or nothing of use.
+        retry: Seconds before an image is tried again that failed for a reason of ours: a full disk, no model; or that
+            a source goes on giving.
         metrics_port: Of ``/metrics`` on ``metrics_host``; None: not served.
     """
 
     station: str
-    silence: float = 30.0
     pause: float = 0.05
     retry: float = 1.0
     metrics_port: int | None = None
@@ -66,7 +65,7 @@ class Agent:
         backoff: Of the delivery.
         boards: Where a destination that asks for boards finds them; None: they are not held.
         alarms: Of what a person must see to; by default made here, with events in the outbox.
-        on_silence: What the watchdog does.
+        watchdog: Has a beat here before each image; who inspects for long gives it more. By default one of 30 seconds.
 
     Attributes:
         problem: Why this agent does not inspect, or stopped; empty while it does.
@@ -83,7 +82,7 @@ class Agent:
         backoff: Backoff | None = None,
         boards: Boards | None = None,
         alarms: Alarms | None = None,
-        on_silence: Callable[[float], None] = end_process,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self.settings, self.source, self.outbox = settings, source, outbox
         self._inspect, self._boards = inspect, boards
@@ -91,12 +90,12 @@ class Agent:
         self.alarms = alarms if alarms is not None else Alarms(outbox, settings.station)
         self.metrics = Metrics(lambda: outbox.waiting, lambda: outbox.refused, self.alarms.raised)
         self.problem = ""
-        self._watchdog = Watchdog(settings.silence, on_silence)
+        self._watchdog = watchdog if watchdog is not None else Watchdog(_SILENCE)
         self._stop = threading.Event()
         self._stopped_by: BaseException | None = None
         self._told = 0
-        self._hindered = -math.inf
-        self._model = ""
+        self._hindered = time.monotonic()  # an alarm of before the start is not over by having started
+        self._model = self._part_id = ""
 
     def run(self) -> None:
         """Inspect until :meth:`stop` is called.
@@ -141,14 +140,14 @@ class Agent:
             taken = self.source.next()
         except Unusable as error:
             self._fail(error.token, error)
-            return 0.0
+            return self.settings.pause
         finally:
             self._see_source()
         if taken is None:
             return self.settings.pause
         try:
             inspection = self._timed("inspect", lambda: self._inspect(taken.data, taken.part))
-            self._timed("enqueue", lambda: self._put(inspection, taken.data))
+            new = self._timed("enqueue", lambda: self._put(inspection, taken.data))
         except _LATER as error:
             # The image is sound and stays where it is.
             self.metrics.failures.labels(error.code).inc()
@@ -158,29 +157,34 @@ class Agent:
             return self.settings.retry
         except (InvalidInput, TooLarge, Conflict) as error:
             self._fail(taken.token, error)
-            return 0.0
+            return self.settings.pause
         except Exception as error:
             # Whatever one image does to the inspection, the next part is under the camera already.
             logger.exception("The inspection of part %r failed.", taken.part.part_id)
             self._fail(taken.token, error)
-            return 0.0
+            return self.settings.pause
         self._let_go(taken)
         self.metrics.parts.labels(inspection.verdict.decision.value).inc()
         self.metrics.seconds.labels("whole").observe(time.perf_counter() - began)
         self.problem = ""
-        return 0.0
+        again = not new and taken.part.part_id == self._part_id
+        self._part_id = taken.part.part_id
+        return self.settings.retry if again else 0.0  # a server may have one picture for long
 
-    def _put(self, inspection: Inspection, image: bytes) -> None:
+    def _put(self, inspection: Inspection, image: bytes) -> bool:
         event = event_of(inspection, station=self.settings.station, inspected=datetime.now(UTC))
         if self._boards is not None:  # first, for the event may leave at once
             self._boards.keep(event, inspection, image)
-        while True:
-            try:
-                self.outbox.put([event])
-                return
-            except ResourceExceeded:
-                if self._boards is None or not self._boards.give_way():
-                    raise
+        try:
+            while True:
+                try:
+                    return self.outbox.put([event])[0]
+                except ResourceExceeded:
+                    if self._boards is None or not self._boards.give_way():
+                        raise
+        finally:
+            if self._boards is not None and not self.outbox.waits(event.event_id):
+                self._boards.drop(event.event_id)  # it was delivered before, or is not put: nobody would let it go
 
     def _see_whether_it_is_over(self) -> None:
         if time.monotonic() - self._hindered > _CALM * self.settings.retry:

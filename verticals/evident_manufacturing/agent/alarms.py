@@ -1,6 +1,7 @@
 """What a person must see to at the station: told once when it begins and once when it is over, as events of the outbox.
 
 A full disk keeps its own alarm from being written: it waits here, with its time, and follows when there is room again.
+What was told to have begun is remembered in the outbox, so that an agent that was started again tells when it is over.
 """
 
 import logging
@@ -31,8 +32,9 @@ class Alarms:
     """
 
     def __init__(self, outbox: Outbox, station: str, *, events: bool = True) -> None:
-        self.raised: dict[str, str] = {}
         self._outbox, self._station, self._events = outbox, station, events
+        told = outbox.notes() if events else {}
+        self.raised: dict[str, str] = {code: told[name] for code in CODES if (name := self._note(code)) in told}
         self._waiting: deque[tuple[str, bool, str, str, datetime]] = deque(maxlen=_MOST)
 
     def tell(self, code: str, message: str, part_id: str = "") -> None:
@@ -64,7 +66,10 @@ class Alarms:
                 event = alarm_of(
                     code, station=self._station, number=number, raised=raised, message=message, at=at, part_id=part_id
                 )
-                self._outbox.put([event])
+                self._outbox.put([event], notes={self._note(code): message if raised else None})
             except EvidentError:
                 return  # it is what the alarm is about, or is told by the next part
             self._waiting.popleft()
+
+    def _note(self, code: str) -> str:
+        return f"alarm {self._station} {code}"

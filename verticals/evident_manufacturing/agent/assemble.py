@@ -15,6 +15,7 @@ from evident_manufacturing.agent.installed import InstalledModels, Kind, open_in
 from evident_manufacturing.agent.models import Inspect
 from evident_manufacturing.agent.sources import FolderSource, Source
 from evident_manufacturing.agent.watch import CameraWatch
+from evident_manufacturing.agent.watchdog import Watchdog
 from evident_manufacturing.delivery.boards import Boards
 from evident_manufacturing.delivery.courier import Sink
 from evident_manufacturing.delivery.messages import MqttSettings
@@ -87,6 +88,7 @@ def open_agent(section: AgentSection, data_dir: Path) -> Iterator[Agent]:
         boards = _boards(section, address, outbox_path)
         sink = _sink(section, address, agent_id, outbox, boards)
         alarms = Alarms(outbox, section.station, events=section.alarms)
+        watchdog = Watchdog(section.silence_seconds)
         watch = CameraWatch(alarms, template, live=isinstance(source, CameraSource))
 
         def load(folder: Path) -> Inspect:
@@ -96,7 +98,9 @@ def open_agent(section: AgentSection, data_dir: Path) -> Iterator[Agent]:
             station = Station(models, template, specification, calibration, on_board=watch.see)
 
             def inspect(data: bytes, part: Part) -> Inspection:
-                return station.inspect(data, part, name=part.part_id, report=False)
+                return station.inspect(
+                    data, part, name=part.part_id, report=False, on_progress=lambda _: watchdog.beat()
+                )
 
             return inspect
 
@@ -105,7 +109,6 @@ def open_agent(section: AgentSection, data_dir: Path) -> Iterator[Agent]:
         yield Agent(
             AgentSettings(
                 station=section.station,
-                silence=section.silence_seconds,
                 metrics_port=section.metrics_port or None,
                 metrics_host=section.metrics_host,
             ),
@@ -115,6 +118,7 @@ def open_agent(section: AgentSection, data_dir: Path) -> Iterator[Agent]:
             sink,
             boards=boards,
             alarms=alarms,
+            watchdog=watchdog,
         )
 
 

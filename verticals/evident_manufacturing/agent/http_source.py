@@ -29,7 +29,7 @@ class HttpSource:
         import httpx  # an agent without such a source starts without it: it takes a sixth of the start
 
         self._client, self._broken = httpx.Client(timeout=seconds), httpx.HTTPError
-        self._etag = self._new_etag = ""
+        self._etag = self._new_etag = self._refused = ""
         self.problem = ""
 
     def next(self) -> Taken | None:
@@ -43,6 +43,8 @@ class HttpSource:
             with self._client.stream("GET", self.url, headers=condition) as answer:
                 if answer.status_code != 200:
                     # 204 and 304 say that there is none now; all else, that nobody will come by waiting.
+                    if answer.status_code in _NONE:
+                        self._refused = ""
                     self._say("" if answer.status_code in _NONE else f"{self.url} answers {answer.status_code}.")
                     return None
                 token = answer.headers.get("Evident-Ack", "")
@@ -55,7 +57,7 @@ class HttpSource:
         except self._broken as error:
             self._say(f"{self.url} does not give images: {type(error).__name__}: {error}")
             return None
-        self._say("")
+        self._say(self._refused)
         self._new_etag = headers.get("ETag", "")
         given: dict[str, Any] = {"part_id": unnamed(bytes(data)), "product": self._product}
         for name in FIELDS:
@@ -76,14 +78,18 @@ class HttpSource:
         self._client.close()
 
     def _acknowledge(self, token: str, said: dict[str, str]) -> None:
-        self._etag = self._new_etag  # not before: an image that is not safe must be given again
         target = urljoin(self.url, token)
-        if not token or urlsplit(target)[:2] != urlsplit(self.url)[:2]:
-            return  # none was asked for, or another server than ours would be told
-        try:
-            self._client.post(target, json=said)
-        except self._broken:
-            self._etag = ""  # it gives the image again, and the outbox knows the part
+        # Else none was asked for, or another server than ours would be told.
+        if token and urlsplit(target)[:2] == urlsplit(self.url)[:2]:
+            try:
+                self._client.post(target, json=said).raise_for_status()
+            except self._broken as error:
+                # It gives the image again, and the outbox knows the part.
+                self._etag = ""
+                self._refused = f"{target} does not take that an image is {said['status']}: {error}"
+                return
+        self._refused = ""
+        self._etag = self._new_etag  # not before: an image that is not safe must be given again
 
     def _say(self, problem: str) -> None:
         if problem and problem != self.problem:

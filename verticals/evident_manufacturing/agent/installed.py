@@ -79,10 +79,12 @@ class InstalledModels(ModelStore):
         Raises:
             ModelNotReady: None opens.
         """
-        if self._read_pointer().current:
-            self.start()
-        else:
-            self.add(FOLDER / self.kind)
+        if not self._read_pointer().current:
+            with self.changing():
+                if not self._read_pointer().current:  # nor has another process installed one meanwhile
+                    self.add(FOLDER / self.kind)
+                    return
+        self.start()
 
     def add(self, source: Path) -> str:
         """Install what is needed of an exported model: the files that passed their gates, and the arbiter.
@@ -93,8 +95,8 @@ class InstalledModels(ModelStore):
             InvalidInput: A file is not its manifest's, the version is in use, or the model misses a known defect.
             ModelNotReady: There is no manifest, a file is missing, or none passed its gates.
         """
-        self._resume()
-        with tempfile.TemporaryDirectory(prefix="evident-model-") as made:
+        with self.changing(), tempfile.TemporaryDirectory(prefix="evident-model-") as made:
+            self._resume()
             bundle(source, Path(made))
             return self.install(Path(made))
 
@@ -104,8 +106,9 @@ class InstalledModels(ModelStore):
         Raises:
             ModelNotReady: There is none, or it does not open.
         """
-        self._resume()
-        return self.rollback(reason)
+        with self.changing():
+            self._resume()
+            return self.rollback(reason)
 
     def versions(self) -> list[Installed]:
         """What is installed, by name; nothing is opened.

@@ -4,13 +4,15 @@ A store holds each version in a folder of its own and ``current.json``, which na
 That file is replaced in one step, so that a stop at any point leaves one of the two.
 """
 
+import fcntl
 import hashlib
 import json
 import logging
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -64,6 +66,7 @@ class ModelStore:
         self._inspect: Inspect | None = None
         self._on_probation = 0
         self._failures = 0
+        self._changes = 0  # within one another
         self.notice = ""
         self.pointer = Pointer("")
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,6 +93,23 @@ class ModelStore:
             self._on_probation = max(0, self._on_probation - 1)
         return result
 
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Change the store while no other thread and no other process does: an agent, the pages or a command.
+
+        Whoever comes second waits. The kernel takes the lock back when its process ends, however it ends.
+        """
+        with self._lock, self.folder.with_name(f"{self.folder.name}.lock").open("a") as file:
+            if not self._changes:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            self._changes += 1
+            try:
+                yield
+            finally:
+                self._changes -= 1
+                if not self._changes:
+                    fcntl.flock(file, fcntl.LOCK_UN)  # also of a child that was forked meanwhile
+
     def start(self) -> None:
         """Open the version in use, or the one before where that does not open.
 
@@ -108,7 +128,10 @@ class ModelStore:
                 if problems:
                     self.notice = f"Model {version} is in use, because the newer one does not open ({problems[0]})."
                     logger.error("%s", self.notice)
-                    self._point(Pointer(version))
+                    with self.changing():
+                        if self._read_pointer() == pointer:
+                            self._point(Pointer(version))
+                    self.pointer = Pointer(version)
                 else:
                     self.pointer = pointer
                 return
@@ -129,7 +152,7 @@ class ModelStore:
         version = check(source).version
         if not version or version.startswith(".") or Path(version).name != version:
             raise InvalidInput(f"{version!r} cannot be the name of a folder; give the model another version.")
-        with self._lock:
+        with self.changing():
             if version == self.pointer.current:
                 raise InvalidInput(f"Model {version} is in use already; give the new one another version.")
             staging = self.folder / _STAGING
@@ -162,9 +185,11 @@ class ModelStore:
         """Go back to the version before; returns it.
 
         Raises:
-            ModelNotReady: There is none, or it does not open; the one in use stays.
+            ModelNotReady: There is none, it does not open, or another process changed the store; the one in use stays.
         """
-        with self._lock:
+        with self.changing():
+            if (now := self._read_pointer()) != self.pointer:
+                raise ModelNotReady(f"Model {now.current} is in use meanwhile; look again.", version=now.current)
             bad, previous = self.pointer.current, self.pointer.previous
             if not previous:
                 raise ModelNotReady(f"There is no model before {bad or 'none'} to go back to.", version=bad)

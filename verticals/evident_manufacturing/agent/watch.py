@@ -26,6 +26,11 @@ class CameraWatch:
         self._part_id = ""
         self._before: NDArray[np.uint8] | None = None
         self._changes: deque[SceneChange] = deque(maxlen=16)
+        # What an agent raised before it was started otherwise is not looked for any more.
+        if not live:
+            alarms.tell("frozen_camera", "")
+        if template is None:
+            alarms.tell("half_scan", "")
 
     def see(self, board: Board, part: Part) -> None:
         """Look at the picture of a part; one that is inspected again is the same picture, and no frozen camera."""

@@ -24,6 +24,7 @@ ALARM_FORM: Final = "evident.alarm/1"
 SCHEMA: Final = Path(__file__).with_name("data") / "event.schema.json"
 ALARM_SCHEMA: Final = SCHEMA.with_name("alarm.schema.json")
 MAX_TEXT: Final = 128
+MAX_MESSAGE: Final = 500
 MAX_DEFECTS: Final = 500
 _NAMESPACE: Final = uuid.UUID("6c0b3f9e-6f0c-5a5e-9a55-2f6d1d0a7c11")
 _MARK: Final = 9
@@ -142,7 +143,7 @@ def alarm_of(
         "station": plain_text(station),
         "code": code,
         "state": "raised" if raised else "cleared",
-        "message": plain_text(message, 500),
+        "message": plain_text(message, MAX_MESSAGE),
         "part_id": plain_text(part_id),
         "at": _utc(at),
     }
@@ -168,7 +169,7 @@ def _reason(reason: Reason) -> dict[str, Any]:
 def _defect(defect: Defect) -> dict[str, Any]:
     sizes = {}
     if defect.size is not None:
-        named = {name: getattr(defect.size, name) for name in ("length", "width", "area", "gap")}
+        named = {name: getattr(defect.size, name) for name in ("length", "width", "area", "gap", "gap_over")}
         sizes = {name: _quantity(value) for name, value in named.items() if value is not None}
     return {
         "number": defect.number,

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -37,8 +38,8 @@ class Security:
         Args:
             certificate: PEM or DER file.
             key: Of that, PEM or DER file.
-            clients: PEM file of the certificates, or of their issuers, of clients that are let in; empty: any whose
-                certificate is in its time and names the client.
+            clients: PEM file of the certificates of clients that are let in, or of authorities that issue them; empty:
+                any whose certificate is in its time and names the client.
 
         Raises:
             NotFound: A file is not there.
@@ -73,7 +74,7 @@ class Admission:
     """Says which clients are let in, by their certificates.
 
     Args:
-        trusted: Their certificates, or their issuers'; None: any client.
+        trusted: Their certificates, or those of authorities that are in their time and issued them; None: any client.
     """
 
     def __init__(self, trusted: Sequence[x509.Certificate] | None) -> None:
@@ -95,11 +96,25 @@ class Admission:
 def _vouches(trusted: x509.Certificate, certificate: x509.Certificate) -> bool:
     if trusted == certificate:
         return True
+    # Else one client that is let in could issue certificates for others.
+    if (
+        not _is_authority(trusted)
+        or not trusted.not_valid_before_utc <= datetime.now(UTC) <= trusted.not_valid_after_utc
+    ):
+        return False
     try:
         certificate.verify_directly_issued_by(trusted)
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    """Whether it may issue others (RFC 5280, 4.2.1.9)."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
 
 
 def _read(file: str) -> list[x509.Certificate]:

@@ -126,8 +126,12 @@ class Outbox:
             row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
         return int(row[0]) if row else 0
 
-    def put(self, events: Sequence[Event]) -> list[bool]:
+    def put(self, events: Sequence[Event], *, notes: Mapping[str, str | None] | None = None) -> list[bool]:
         """Keep events, all or none; when this returns they are on disk.
+
+        Args:
+            events: New, or put before.
+            notes: Texts to remember with them, by name, for :meth:`notes`; None: no longer.
 
         Returns:
             For each whether it is new; False: it was put before, and is not put again.
@@ -151,20 +155,27 @@ class Outbox:
             )
         self._file.keep_reserve()
         try:
-            new = self._insert(events)
+            new = self._insert(events, notes or {})
         except ResourceExceeded:
             needed = 2 * sum(len(event.body) for event in events) + _ROOM
             with self._file.on_reserve():
                 # New events matter more than old ids: what is put again is then sent again, under its old id.
                 room = self._file.free_bytes >= needed or (self._forget_half() and self._file.free_bytes >= needed)
-                new = self._insert(events) if room else []  # the file need not grow for them
+                new = self._insert(events, notes or {}) if room else []  # the file need not grow for them
             if not room:
                 self._file.keep_reserve()
-                new = self._insert(events)  # the log was written back, which may have made room
+                new = self._insert(events, notes or {})  # the log was written back, which may have made room
         with self._changed:
             self._waiting += sum(new)
             self._changed.notify_all()
         return new
+
+    def waits(self, event_id: str) -> bool:
+        """Whether an event was put and is neither delivered nor refused."""
+        with self._file.reading() as db:
+            return (
+                db.execute("SELECT 1 FROM event WHERE event_id = ? AND state = 0", (event_id,)).fetchone() is not None
+            )
 
     def next_batch(self, limit: int = 100, *, max_bytes: int = 1 << 20, held: Collection[int] = ()) -> list[Queued]:
         """The oldest waiting events, at most one of each part, so that a batch may be sent in any order.
@@ -260,13 +271,22 @@ class Outbox:
             ).fetchone()
         return int(row[0])
 
+    def notes(self) -> dict[str, str]:
+        """What :meth:`put` was given to remember, by name."""
+        with self._file.reading() as db:
+            return dict(db.execute("SELECT name, value FROM note"))
+
     def wait(self, seconds: float) -> None:
         """Return when something was put, or after so many seconds."""
         with self._changed:
             self._changed.wait(seconds)
 
-    def _insert(self, events: Sequence[Event]) -> list[bool]:
+    def _insert(self, events: Sequence[Event], notes: Mapping[str, str | None]) -> list[bool]:
         with self._file.writing() as db:
+            for name, value in notes.items():
+                db.execute("DELETE FROM note WHERE name = ?", (name,))
+                if value is not None:
+                    db.execute("INSERT INTO note (name, value) VALUES (?, ?)", (name, value))
             return [_insert(db, event) for event in events]
 
     def _forget_half(self) -> int:

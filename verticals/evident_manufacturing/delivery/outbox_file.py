@@ -62,6 +62,7 @@ class OutboxFile:
             self._db.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
             if max_pages is not None:
                 self._db.execute(f"PRAGMA max_page_count={int(max_pages)}")
+            self._db.executescript(recovery.TABLES)  # an older file lacks the newer ones
             self.counts: dict[int, int] = dict(self._db.execute("SELECT state, COUNT(*) FROM event GROUP BY state"))
         except (sqlite3.Error, OSError) as error:
             self._lock.close()

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 WAITING, DELIVERED, REFUSED = 0, 1, 2
 _GENERATION: Final = 1 << 40
 _COLUMNS: Final = "sequence, event_id, part_id, fingerprint, body, state, attempts, problem"
-_TABLES: Final = """
+TABLES: Final = """
 CREATE TABLE IF NOT EXISTS event (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     event_id TEXT NOT NULL UNIQUE,
@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS event (
 CREATE INDEX IF NOT EXISTS event_waiting ON event (sequence) WHERE state = 0;
 CREATE INDEX IF NOT EXISTS event_open ON event (part_id, sequence) WHERE state != 1;
 CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS note (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
 
@@ -71,7 +72,7 @@ def make_sound(path: Path) -> Recovery | None:
     if not path.exists():
         if not new.exists():  # else the last start stopped between moving the damaged file and taking up the new one
             with closing(sqlite3.connect(new)) as db:
-                db.executescript(_TABLES)
+                db.executescript(TABLES)
         _finish(path, new)
     reason = _damage(path)
     if reason is None:
@@ -106,9 +107,9 @@ def _rebuild(damaged: Path, new: Path, *, generation: int) -> tuple[int, int]:
     kept = known = 0
     copy = _whole_copy(damaged)
     with closing(sqlite3.connect(new, isolation_level=None)) as db:
-        db.executescript(_TABLES)
+        db.executescript(TABLES)
         db.execute("BEGIN")
-        for table, columns in (("event", _COLUMNS), ("counter", "name, value")):
+        for table, columns in (("event", _COLUMNS), ("counter", "name, value"), ("note", "name, value")):
             marks = ", ".join("?" * (columns.count(",") + 1))
             for row in _readable(copy, f"SELECT {columns} FROM {table} NOT INDEXED ORDER BY rowid"):  # noqa: S608
                 if table == "event" and not _makes_sense(row):

@@ -94,7 +94,12 @@ class RestSink:
 
     def send(self, batch: list[Queued]) -> Receipt:
         """Post a batch; see the module for what counts as taken."""
-        return self._send_batch(batch) if self.settings.batch and len(batch) > 1 else self._send_each(batch)
+        receipt = self._send_batch(batch) if self.settings.batch and len(batch) > 1 else self._send_each(batch)
+        if self._boards is not None:
+            for each in batch:
+                if each.sequence in receipt.refused:
+                    self._boards.drop(each.event_id)
+        return receipt
 
     def _send_each(self, batch: list[Queued]) -> Receipt:
         delivered: list[int] = []

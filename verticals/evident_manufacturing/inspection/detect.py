@@ -3,10 +3,13 @@
 Inspecting needs none of it: what is exported here runs in ONNX Runtime (``perceive.detector``).
 """
 
+import io
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
+from functools import cache
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -36,12 +39,17 @@ def yolo() -> Any:
     Path(os.environ["YOLO_CONFIG_DIR"]).mkdir(parents=True, exist_ok=True)
     define_nms()
     try:
+        from ultralytics.data import utils as data
+        from ultralytics.engine import trainer
         from ultralytics.models import YOLO
         from ultralytics.utils import SETTINGS
     except ModuleNotFoundError as error:
         raise MissingExtra(
             f"Training needs {error.name}, which is not installed: pip install 'evident[training]'", extra="training"
         ) from error
+    # Training would fetch a font for plots, of which none is drawn, and foreign weights to try 16 bits with on a GPU.
+    cast("Any", data).check_font = lambda _="": None
+    cast("Any", trainer).check_amp = lambda _: True
     settings: Any = SETTINGS
     if settings.get("sync"):
         settings.update({"sync": False})
@@ -103,8 +111,8 @@ def train(
         dataset: Its YAML; images are (difference, template, test) or three times the test.
         output: Folder of the run; ``results.csv`` there has the curve.
         epochs: How often each image is seen.
-        weights: A ``.pt`` of an earlier run to go on from; loaded with ``weights_only`` rules checked by
-            :func:`load`. None begins from random weights.
+        weights: A ``.pt`` of an earlier run to go on from, of which :func:`load` takes the weights alone. None begins
+            from random weights.
         batch: Images a step.
         device: ``cpu`` or a CUDA device's number.
         workers: Processes that load images.
@@ -146,29 +154,72 @@ def train(
 def load(weights: Path) -> Any:
     """A checkpoint of ours as ``YOLO``.
 
-    PyTorch's ``.pt`` is a pickle, which may run any code: it is opened only if every class it names is of PyTorch, of
-    Ultralytics' networks or plain Python.
+    PyTorch's ``.pt`` is a pickle, which may run any code, and so may the network's description in it. So nothing of it
+    is used but its weights: they go into a network of :data:`ARCHITECTURE` that is built here.
 
     Raises:
-        InvalidInput: It is none, or names another class.
+        InvalidInput: It is none, names anything that is no part of that network, or has other weights.
     """
-    import torch
-    from torch.serialization import get_unsafe_globals_in_checkpoint
-
-    model = yolo()
+    made = _network()
+    read = _weights(weights, made.model)
+    model = deepcopy(made)
     try:
-        named = get_unsafe_globals_in_checkpoint(str(weights))
-    except (RuntimeError, ValueError, OSError, EOFError) as error:
-        raise InvalidInput(f"{weights.name} is not a PyTorch checkpoint: {error}.", path=str(weights)) from error
-    allowed = ("torch.", "ultralytics.", "collections.", "pathlib.")
-    foreign = [name for name in named if not name.startswith(allowed)]
-    if foreign:
+        model.model.load_state_dict(read)
+    except RuntimeError as error:
         raise InvalidInput(
-            f"{weights.name} names {foreign[0]}, which no checkpoint of this service does; it is not opened.",
+            f"{weights.name} has no weights of {ARCHITECTURE} with {len(KINDS)} kinds; train from another.",
             path=str(weights),
-        )
-    del torch
-    return model(str(weights))
+        ) from error
+    model.model.pt_path = str(weights)  # beside which an export is written
+    model.ckpt = {"model": model.model}  # training goes on from weights only where this is set
+    return model
+
+
+@cache
+def _network() -> Any:
+    """The architecture with this service's kinds and random weights; to build it takes a second, to copy it none."""
+    model = yolo()(ARCHITECTURE)
+    network = type(model.model)({**model.model.yaml, "nc": len(KINDS)}, verbose=False)
+    network.names, network.args, network.task = dict(enumerate(KINDS)), model.model.args, model.task
+    model.model = network.eval()
+    return model
+
+
+class _Part:
+    """What stands for every module of a checkpoint: it keeps what the module kept, and does nothing."""
+
+
+def _weights(path: Path, network: Any) -> dict[str, Any]:
+    """The weights in a checkpoint of a network like this, by their names."""
+    import torch
+    from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+    names = {f"{type(each).__module__}.{type(each).__qualname__}" for each in network.modules()}
+    try:
+        data = path.read_bytes()  # once: what is looked at is what is opened
+        foreign = sorted(set(get_unsafe_globals_in_checkpoint(io.BytesIO(data))) - names)
+        if not foreign:
+            with safe_globals([(_Part, name) for name in names]):
+                opened = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            return dict(_tensors(opened.get("ema") or opened["model"]))
+    except Exception as error:  # a file of a stranger may be wrong in any way
+        raise InvalidInput(
+            f"{path.name} is not a PyTorch checkpoint of this service: {error}.", path=str(path)
+        ) from error
+    raise InvalidInput(
+        f"{path.name} names {foreign[0]}, which no checkpoint of this service does; it is not opened.", path=str(path)
+    )
+
+
+def _tensors(part: _Part, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Parameters and buffers of a module and those within it."""
+    kept = vars(part)
+    for name, value in (kept["_parameters"] | kept["_buffers"]).items():
+        if value is not None and name not in kept["_non_persistent_buffers_set"]:
+            yield prefix + name, value
+    for name, each in kept["_modules"].items():
+        if each is not None:
+            yield from _tensors(each, f"{prefix}{name}.")
 
 
 def export_onnx(weights: Path, target: Path) -> Path:

@@ -97,7 +97,7 @@ class Station:
             part: Which part it is of.
             name: What its sender calls the file.
             report: Whether it is written out; it takes longer than all else, and can be done later by :func:`written`.
-            on_progress: Told after each step.
+            on_progress: Told before each step, and within one that takes long.
 
         Raises:
             EvidentError: The image cannot be read or does not fit its template; the message says why.
@@ -111,7 +111,8 @@ class Station:
         on = part.taken.date() if part.taken else self.today()
         holds = calibration_state(self.calibration, part.camera, on) is CalibrationState.VALID
         on_progress(Progress(stage="perceive"))
-        seen = perceive(board, self.template, self.models, self.calibration if holds else None)
+        in_time = self.calibration if holds else None
+        seen = perceive(board, self.template, self.models, in_time, on_progress=on_progress)
         if self.template and self.specification and self.specification.described:
             seen = _named(board, self.template, seen, self.specification)
         on_progress(Progress(stage="assess"))

@@ -17,8 +17,16 @@ from typing import Final
 
 from evident_core.errors import InvalidInput, NotFound
 from evident_manufacturing.inspection import detect
-from evident_manufacturing.inspection.evaluate.pairs import VALIDATION_STEP, Pair, divide, entries, held_back, read
-from evident_manufacturing.inspection.perceive.detector import read_manifest
+from evident_manufacturing.inspection.evaluate.pairs import (
+    VALIDATION_STEP,
+    Pair,
+    compared_on,
+    divide,
+    entries,
+    held_back,
+    read,
+)
+from evident_manufacturing.inspection.perceive.detector import fp32_file
 from evident_manufacturing.training.arbiter import fit_for
 from evident_manufacturing.training.comparison import OnStage, Retrained, Stage, compare
 from evident_manufacturing.training.detector import GENERATOR, cut, fuse, plain, schedule, write_dataset
@@ -74,12 +82,12 @@ def retrain(
 
     told("data", 0, 1)
     train, held, name = gather(labels)
-    labelled, chosen, compared = len(train), held[::2], held[1::2]
+    labelled = len(train)
     if base is not None:
         more, kept = divide(entries(base))
         train += [read(entry) for entry in more]
-        chosen += [read(entry) for entry in kept[::2]]
-        compared += [read(entry) for entry in kept[1::2]]
+        held += [read(entry) for entry in kept]
+    chosen, compared = ([pair for pair in held if compared_on(pair.name) is half] for half in (False, True))
     trained_on, train = len(train), [piece for pair in train for piece in cut(pair)]
     pieces = [piece for pair in chosen for piece in cut(pair)]
     for pairs, what in ((train, "train on"), (chosen, "choose on"), (compared, "compare on")):
@@ -125,14 +133,14 @@ def retrain(
 
 def _thawed(current: Path, scratch: Path, train: Sequence[Pair], *, fused: bool) -> Path | None:
     """Weights of the model in use; None: its folder has no fp32 file, which alone can be gone on from."""
-    fp32 = next((each for each in read_manifest(current).files if each.precision == "fp32"), None)
-    if fp32 is None or not (current / fp32.name).is_file():
+    fp32 = fp32_file(current)
+    if fp32 is None:
         return None
     from evident_manufacturing.training.thaw import thaw  # PyTorch, which the pages that import this do without
 
     make = fuse if fused else plain
     images = [make(pair) for pair in train[:: max(1, len(train) // _SEEN)]]
-    return thaw(current / fp32.name, scratch / "begin.pt", images)
+    return thaw(fp32, scratch / "begin.pt", images)
 
 
 def gather(labels: Path) -> tuple[list[Pair], list[Pair], str]:

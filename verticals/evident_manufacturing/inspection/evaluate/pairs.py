@@ -88,7 +88,19 @@ def divide(every: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
 
 def held_back(name: str) -> bool:
     """Whether a board of a label set is never trained on: by the hash of its name, so that a larger set keeps it so."""
-    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % VALIDATION_STEP == 0
+    return _hash(name) % VALIDATION_STEP == 0
+
+
+def compared_on(name: str) -> bool:
+    """Of boards that are never trained on, whether models are compared on it; on the others a candidate is chosen.
+
+    By the hash of its name too, so that no larger set moves a board from what was chosen on to what is compared on.
+    """
+    return _hash(name) // VALIDATION_STEP % 2 == 1
+
+
+def _hash(name: str) -> int:
+    return int(hashlib.sha256(name.encode()).hexdigest(), 16)
 
 
 def read(entry: Entry) -> Pair:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evident_core.errors import ModelNotReady
+from evident_core.progress import OnProgress, Progress, silent
 from evident_manufacturing.inspection.ingest import Board
 from evident_manufacturing.inspection.perceive.align import align, lay
 from evident_manufacturing.inspection.perceive.arbiter import ArbiterModel, Proposal, propose
-from evident_manufacturing.inspection.perceive.bands import WHOLE, look, views
+from evident_manufacturing.inspection.perceive.bands import STAGE, WHOLE, look, views
 from evident_manufacturing.inspection.perceive.detector import Detector
 from evident_manufacturing.inspection.perceive.difference import (
     FINE,
@@ -26,7 +27,7 @@ from evident_manufacturing.inspection.perceive.difference import (
 )
 from evident_manufacturing.inspection.perceive.measure import EDGE_JITTER, measure
 from evident_manufacturing.inspection.perceive.pyramid import align_large
-from evident_manufacturing.inspection.perceive.tiles import detect_in_tiles
+from evident_manufacturing.inspection.perceive.tiles import detect_in_rows, detect_in_tiles
 from evident_manufacturing.inspection.schema import Alignment, Calibration, Candidate, Defect, Detection, Seen
 
 Gray = NDArray[np.uint8]
@@ -68,6 +69,7 @@ def perceive(
     calibration: Calibration | None = None,
     *,
     least: float | None = None,
+    on_progress: OnProgress = silent,
 ) -> Perception:
     """Find and measure the defects of a board.
 
@@ -77,6 +79,7 @@ def perceive(
         models: That are open.
         calibration: One that holds; None: sizes are in pixels.
         least: Probability from which a place is a defect; by default what was fitted.
+        on_progress: Told within a board that takes long.
 
     Raises:
         InvalidInput: The template does not fit the board; the message says how.
@@ -88,13 +91,13 @@ def perceive(
             raise ModelNotReady(
                 "A board without a template needs the plain detector, which is not there; give a template."
             )
-        seen = detect_in_tiles(np.broadcast_to(board.gray[..., None], (*board.gray.shape, 3)), models.plain.detect)
+        seen = _plainly(board.gray, models.plain, on_progress)
         clock.lap("detect")
         proposals = propose(seen, None, board.gray, None, floor=PLAIN_THRESHOLD if least is None else least)
         defects = _numbered([(each, each.score) for each in proposals], board.gray, None, None, EDGE_JITTER)
         return Perception(defects, None, models.plain.version, clock.laps)
     if board.gray.size > WHOLE:
-        return _in_bands(board.gray, template.gray, models, calibration, least)
+        return _in_bands(board.gray, template.gray, models, calibration, least, on_progress)
     alignment, laid, valid = lay_under(board.gray, template.gray)
     clock.lap("align")
     found = difference(board.gray, laid, valid=valid)
@@ -109,19 +112,35 @@ def perceive(
     return Perception(defects, alignment, models.fused.version, clock.laps)
 
 
+def _plainly(test: Gray, detector: Detector, on_progress: OnProgress) -> list[Detection]:
+    """What the detector sees in a board alone."""
+    image = np.broadcast_to(test[..., None], (*test.shape, 3))
+
+    def rows(top: int, bottom: int) -> Gray:
+        on_progress(Progress(stage=STAGE, done=top, total=test.shape[0]))
+        return image[top:bottom]
+
+    return detect_in_rows(test.shape, rows, detector.detect)
+
+
 def _in_bands(
-    test: Gray, template: Gray, models: Models, calibration: Calibration | None, least: float | None
+    test: Gray,
+    template: Gray,
+    models: Models,
+    calibration: Calibration | None,
+    least: float | None,
+    on_progress: OnProgress,
 ) -> Perception:
     """The same of a board that is too large to be held several times over."""
     clock = _Clock()
-    alignment = align_large(test, template)
+    alignment = align_large(test, template, on_progress=on_progress)
     clock.lap("align")
-    seen, candidates = look(test, template, alignment, models.fused.detect)
+    seen, candidates = look(test, template, alignment, models.fused.detect, on_progress)
     clock.lap("detect")
     threshold = models.arbiter.threshold if least is None else least
     jitter = alignment.residual or EDGE_JITTER
     found: list[tuple[tuple[float, float], Defect]] = []
-    for view in views(test, template, alignment, seen, candidates):
+    for view in views(test, template, alignment, seen, candidates, on_progress):
         weighed = _weighed(view.seen, view.test, view.laid, view.found, models.arbiter)
         kept = sorted((each for each in weighed if each[1] >= threshold), key=_reading)
         for each, defect in zip(kept, _numbered(kept, view.test, view.laid, calibration, jitter), strict=True):

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evident_core.evidence import BBox
+from evident_core.progress import OnProgress, Progress, silent
 from evident_manufacturing.inspection.perceive.align import lay
 from evident_manufacturing.inspection.perceive.arbiter import FLOOR, NEAR
 from evident_manufacturing.inspection.perceive.difference import (
@@ -30,6 +31,7 @@ from evident_manufacturing.inspection.perceive.joined import LARGEST, Joined, ar
 from evident_manufacturing.inspection.perceive.tiles import Detect, detect_in_rows
 from evident_manufacturing.inspection.schema import Alignment, Candidate, Detection
 
+STAGE: Final = "perceive"
 WHOLE: Final = 4096 * 4096
 """Pixels up to which a board is inspected in one piece."""
 _HALO: Final = 2 * TOLERANCE + JOIN
@@ -65,7 +67,9 @@ class View:
         return _moved(box, self.left, self.top)
 
 
-def look(test: Gray, template: Gray, alignment: Alignment, detect: Detect) -> tuple[list[Detection], list[Candidate]]:
+def look(
+    test: Gray, template: Gray, alignment: Alignment, detect: Detect, on_progress: OnProgress = silent
+) -> tuple[list[Detection], list[Candidate]]:
     """What the detector sees on a board, and where it differs from its template, from the top to the bottom.
 
     Args:
@@ -73,9 +77,15 @@ def look(test: Gray, template: Gray, alignment: Alignment, detect: Detect) -> tu
         template: uint8 [H, W].
         alignment: How it lies under the test.
         detect: Of fused images (difference, template, test).
+        on_progress: Told before each band: rows that are looked at, of the board's rows twice, for the views follow.
     """
     bands = _Bands(test, template, alignment)
-    seen = detect_in_rows(test.shape, bands.rows, detect)
+
+    def rows(top: int, bottom: int) -> Gray:
+        on_progress(Progress(stage=STAGE, done=top, total=2 * test.shape[0]))
+        return bands.rows(top, bottom)
+
+    seen = detect_in_rows(test.shape, rows, detect)
     return seen, bands.candidates()
 
 
@@ -85,10 +95,12 @@ def views(
     alignment: Alignment,
     seen: Sequence[Detection],
     candidates: Sequence[Candidate],
+    on_progress: OnProgress = silent,
 ) -> Iterator[View]:
     """Each group of what lies near each other, in its part of the board, from the top to the bottom.
 
-    Weak boxes that no difference is near say nothing and are left out.
+    Weak boxes that no difference is near say nothing and are left out. ``on_progress`` is told before each view, in
+    rows as :func:`look` tells them.
     """
     under = _Under(test, template, alignment)
     height, width = test.shape
@@ -100,6 +112,7 @@ def views(
         margin = min(_AROUND + int(max(x1 - x0, y1 - y0)) // 2, _FARTHEST)
         left, top = max(0, int(x0) - margin), max(0, int(y0) - margin)
         right, bottom = min(width, int(x1) + margin + 1), min(height, int(y1) + margin + 1)
+        on_progress(Progress(stage=STAGE, done=height + top, total=2 * height))
         yield View(
             left,
             top,

@@ -73,6 +73,12 @@ def read_manifest(folder: Path) -> Manifest:
         raise InvalidInput(f"{path} is not a model's manifest: {error}", path=str(path)) from error
 
 
+def fp32_file(folder: Path) -> Path | None:
+    """The fp32 file of a model's folder, which alone training can go on from; None: it has none."""
+    files = (folder / each.name for each in read_manifest(folder).files if each.precision == "fp32")
+    return next((each for each in files if each.is_file()), None)
+
+
 class Detector:
     """A detector that is open.
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evident_core.errors import InvalidInput
+from evident_core.progress import OnProgress, Progress, silent
 from evident_manufacturing.inspection.perceive.align import ACCEPT, HALF_CONFIDENCE, align, lay
 from evident_manufacturing.inspection.perceive.difference import Gray
 from evident_manufacturing.inspection.schema import Alignment
@@ -33,13 +34,14 @@ _LARGEST_STEP: Final = 3.0
 _FLOOR: Final = 0.04
 
 
-def align_large(test: Gray, template: Gray, *, reduced: int = REDUCED) -> Alignment:
+def align_large(test: Gray, template: Gray, *, reduced: int = REDUCED, on_progress: OnProgress = silent) -> Alignment:
     """Find where the template lies under a board of any size, with little more memory than the two take.
 
     Args:
         test: uint8 [H, W].
         template: uint8, of the test's size.
         reduced: Pixels of the pictures on which the place is found first.
+        on_progress: Told before each pass over the whole pictures.
 
     Raises:
         InvalidInput: The template does not fit, as :func:`~evident_manufacturing.inspection.perceive.align.align` says.
@@ -52,6 +54,7 @@ def align_large(test: Gray, template: Gray, *, reduced: int = REDUCED) -> Alignm
     # One level for the whole board: in a strip without conductor, a lamp's drift alone would part the two pictures.
     level, _ = cv2.threshold(np.concatenate(small), 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     for cut in _CUTS:
+        on_progress(Progress(stage="perceive"))
         seen = _seen(test, template, found, cut, level)
         found = seen.refined(found)
     if found.confidence < ACCEPT:
