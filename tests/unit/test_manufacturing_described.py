@@ -92,6 +92,25 @@ def test_limits_of_the_described_kind_apply_and_the_verdict_says_where_the_name_
     assert made.verdict.weak
 
 
+def test_the_number_of_a_described_kind_is_told_and_its_absence_is_not() -> None:
+    text = SCRATCH.replace("reject: {length_max: 2 mm}", "reject: {count_max: 0}")
+    found = defect(1, "scratch", naming=NAMING)
+    made = inspection(defects=(found,), specification=Specification.load(text))
+    report = write([IMAGE], made.facts, made.claims)
+    assert verify(report, vocabulary()) == []
+    told = {
+        claim: sentence.text
+        for section in report.sections
+        for sentence in section.sentences
+        for claim in sentence.claim_ids
+    }
+    assert "The number of scratch is 1, above the limit of 0" in told["rule.scratch.reject.count_max"]["en"]
+    assert "缺陷类型scratch共1处，高于限值0" in told["rule.scratch.reject.count_max"]["zh"]
+    without = inspection(defects=(), specification=Specification.load(SCRATCH))
+    assert "not_found.short" in {claim.id for claim in without.claims}
+    assert "not_found.scratch" not in {claim.id for claim in without.claims}
+
+
 def test_a_defect_below_the_threshold_does_not_weaken_the_verdict() -> None:
     low = defect(1, "scratch", naming=NAMING, score=0.2)
     made = inspection(defects=(low,), specification=Specification.load(SCRATCH))

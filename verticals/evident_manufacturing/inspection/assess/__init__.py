@@ -187,8 +187,11 @@ def _reasons(
             continue
         facts = {**limit, "number": mine["number"], "kind": mine["kind"], "value": mine[quantity]}
         facts["uncertainty"] = mine[f"{quantity}_uncertainty"]
-        side = "limit_above" if each.limit.side == "max" else "limit_below"
-        yield _claim(claim_id, "limit_uncertain" if each.outcome is Outcome.UNCERTAIN else side, facts, shared)
+        upper = each.limit.side == "max"
+        # A value past its limit is told so, though by less than its uncertainty: both numbers are in the sentence.
+        past = each.value and (each.value.value > each.limit.value if upper else each.value.value < each.limit.value)
+        side = "limit_above" if upper else "limit_below"
+        yield _claim(claim_id, side if past else "limit_uncertain", facts, shared)
 
 
 def _claim(claim_id: str, predicate: str, facts: dict[str, str], shared: Mapping[str, object]) -> Claim:
@@ -270,8 +273,10 @@ def _evidence(
 
 def _not_found(ledger: Ledger, defects: Sequence[Defect], specification: Specification | None) -> Iterator[Claim]:
     seen = {defect.kind for defect in defects}
+    described = specification.descriptions if specification else {}
     for kind in specification.kinds if specification else KINDS:
-        if kind not in seen and kind != ANY:
+        # A kind that is only described is often missed (CARD.md): that nothing was named so says little.
+        if kind not in seen and kind != ANY and kind not in described:
             fact = ledger.text(f"not_found.{kind}", kind, ledger.whole, name="kind")
             yield Claim(
                 id=f"not_found.{kind}",

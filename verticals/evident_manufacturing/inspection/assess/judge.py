@@ -52,10 +52,6 @@ class Outcome(StrEnum):
     """There is no size, or it is in pixels and the limit in millimetres."""
 
 
-_OVER = {"min": Outcome.KEPT, "max": Outcome.BEYOND}
-"""How a limit may be settled by what a gap is only known to exceed."""
-
-
 class Finding(Frozen):
     """A rule of the specification that some defects met.
 
@@ -230,8 +226,8 @@ def _met(limits: Sequence[Limit], defects: Sequence[Defect], specification: Spec
             over = defect.size.gap_over if defect.size and quantity == "gap" else None
             for limit in ordered:
                 outcome = compare(value, limit, specification.decision_rule)
-                if over and compare(over, limit, specification.decision_rule) is _OVER[side]:
-                    outcome = _OVER[side]
+                if over and side == "min" and compare(over, limit, specification.decision_rule) is Outcome.KEPT:
+                    outcome = Outcome.KEPT
                 lenient = specification.decision_rule is DecisionRule.PROVE_NONCONFORMITY
                 if outcome is Outcome.KEPT or (outcome is Outcome.UNCERTAIN and lenient):
                     continue
