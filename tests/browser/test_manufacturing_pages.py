@@ -56,6 +56,8 @@ def test_a_dropped_board_is_inspected_and_the_open_line_learns_of_it(url, line, 
     before = watching.locator("[data-tile=boards] .tile-value").inner_text()
     page.goto(url)
     page.get_by_text("What the board is judged by").click()
+    page.locator("select[name=template_id]").click(timeout=5_000)  # nothing lies over it
+    page.keyboard.press("Escape")
     page.set_input_files("input[name=template]", samples()["board_4_small_defects"].template)
     page.get_by_label("Part id").fill("SN-77")
     page.set_input_files("input[name=file]", samples()["board_4_small_defects"].board)
@@ -173,6 +175,11 @@ def test_the_queue_is_answered_by_key(url, line, open_page):
         page.keyboard.press(key)
         expect(page.locator(f"[id='{asked}']")).to_have_count(0)
         expect(page.locator(".question").first.get_by_role("button", name="Is a defect")).to_be_focused()
+    asked = page.locator(".question").first.get_attribute("id")
+    page.keyboard.press("c")
+    expect(page.locator(f"[id='{asked}']").get_by_role("button", name="Yes, the board is clean")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator(f"[id='{asked}']")).to_have_count(0)
 
 
 def test_the_models_page_says_what_inspects(url, line, open_page, shoot):

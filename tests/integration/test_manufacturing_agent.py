@@ -143,7 +143,9 @@ def test_each_image_becomes_one_part_at_the_mes_and_bad_ones_are_put_aside(
     assert 'evident_parts_total{decision="accept"} 8.0' in told
     assert 'evident_parts_total{decision="reject"} 4.0' in told
     assert 'evident_failures_total{code="invalid_input"} 2.0' in told
-    assert "evident_delivered_events_total 12.0" in told
+    assert 'evident_alarm{code="image_refused"} 1.0' in told
+    assert "evident_delivered_events_total 13.0" in told  # of three in a row that are put aside the first is told
+    assert mes.ledger.alarms == [("image_refused", "raised")]
     assert 'evident_step_seconds_bucket{le="+Inf",step="inspect"} 12.0' in told
     assert (mes.count.doubled, mes.count.unreadable) == (0, 0)
     assert "no image of a board" in (folder / "failed" / "x.png.txt").read_text()
@@ -482,7 +484,8 @@ def test_a_picture_that_a_server_goes_on_giving_is_not_inspected_without_a_pause
         images[0] = (b"holiday", {"Evident-Ack": ""})
         assert agent.step() == SETTINGS.pause
         agent.source.close()
-        assert outbox.waiting == 2
+        assert outbox.waiting == 3  # two parts, and the alarm
+        assert "An image could not be inspected: " in agent.alarms.raised["image_refused"]
 
 
 def test_a_board_is_held_while_its_event_waits_and_not_when_it_is_given_again(tmp_path: Path, folder: Path) -> None:
@@ -497,7 +500,7 @@ def test_a_board_is_held_while_its_event_waits_and_not_when_it_is_given_again(tm
         agent = Agent(SETTINGS, FolderSource(folder), inspect, outbox, boards=boards)
         for content in (b"board", b"board", b"board other"):
             give(content)
-            (queued,) = outbox.next_batch()
+            queued = outbox.next_batch()[0]  # an alarm of the image that is put aside may follow
             held = boards.find(queued.event_id)
             assert held is not None
             assert held.image == b"board"

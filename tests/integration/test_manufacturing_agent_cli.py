@@ -136,12 +136,13 @@ def test_with_a_template_a_board_is_judged_in_mm_and_one_of_another_product_is_p
     )
     with running("--sink", mes.url) as agent:
         until(lambda: mes.count.booked == 2 and (folder / "failed" / "foreign.png.txt").exists(), agent)
-        until(lambda: "evident_delivered_events_total 2.0" in metrics(port), agent)
+        until(lambda: "evident_delivered_events_total 4.0" in metrics(port), agent)
         told = metrics(port)
     assert 'evident_parts_total{decision="accept"} 1.0' in told
     assert 'evident_parts_total{decision="reject"} 1.0' in told
     assert f'evident_model_info{{version="{read_manifest(FOLDER / "fused").version}"}} 1.0' in told
     assert mes.ledger.parts() == {"flawed", "sound"}
+    assert mes.ledger.alarms == [("image_refused", "raised"), ("image_refused", "cleared")]
     assert (folder / "failed" / "foreign.png.txt").read_text().strip()
 
 

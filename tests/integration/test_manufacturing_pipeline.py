@@ -168,7 +168,8 @@ def test_the_command_line_inspects_watches_and_measures(tmp_path):
     folder.mkdir()
     shutil.copy(image, folder / "板1.png")
     (folder / "broken.png").write_bytes(b"nothing")
-    done = run.invoke(manufacturing, ["watch", str(folder), *common, "--once"], catch_exceptions=False)
+    done = run.invoke(manufacturing, ["watch", str(folder), *common, "--once"])
+    assert (done.exit_code, "1 of 2 images could not be inspected" in str(done.exception)) == (1, True)
     assert "板1.png  reject" in done.output
     assert "broken.png" in done.output
     data = tmp_path / "data"

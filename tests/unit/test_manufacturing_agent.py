@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
-from evident_core.errors import InvalidInput, ModelNotReady, NotFound
+from evident_core.errors import Conflict, InvalidInput, ModelNotReady, NotFound
 from evident_core.evidence import InputRef, Report
 from evident_manufacturing.agent.alarms import CODES
 from evident_manufacturing.agent.camera_source import CameraSource
@@ -238,6 +239,14 @@ def test_quantiles_come_from_the_histogram() -> None:
     metrics.use_model("8")
     assert metrics.registry.get_sample_value("evident_model_info", {"version": "7"}) is None
     assert metrics.registry.get_sample_value("evident_model_info", {"version": "8"}) == 1
+
+
+def test_a_port_of_metrics_that_is_taken_is_told_in_one_sentence() -> None:
+    metrics = Metrics(lambda: 0, lambda: 0, {})
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Conflict, match=f"127.0.0.1:{port} cannot be listened on for /metrics"):
+            metrics.serve(port)
 
 
 def test_a_quantile_beyond_the_last_bucket_is_its_lower_bound() -> None:

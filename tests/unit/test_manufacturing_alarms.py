@@ -10,11 +10,11 @@ import jsonschema
 import numpy as np
 
 from evident_manufacturing.agent.alarms import CODES, Alarms
-from evident_manufacturing.agent.watch import CameraWatch
+from evident_manufacturing.agent.watch import CameraWatch, see_calibration
 from evident_manufacturing.delivery.events import ALARM_SCHEMA
 from evident_manufacturing.delivery.outbox import Outbox, Receipt
 from evident_manufacturing.inspection.ingest import Board, ingest
-from evident_manufacturing.inspection.schema import Part
+from evident_manufacturing.inspection.schema import Calibration, Part
 
 
 def told(outbox: Outbox) -> list[tuple[str, str, str]]:
@@ -25,6 +25,20 @@ def told(outbox: Outbox) -> list[tuple[str, str, str]]:
 def confirm_all(outbox: Outbox) -> None:
     while batch := outbox.next_batch(100):
         outbox.settle(batch, Receipt({each.sequence for each in batch}))
+
+
+def test_a_calibration_past_its_day_is_an_alarm_until_another_is_given(tmp_path: Path) -> None:
+    old = {"id": "c1", "mm_per_pixel": (0.02, 0.02), "residual_mm": 0.001, "method": "dot_grid", "made": "2020-01-01"}
+    expired, valid = (Calibration.model_validate({**old, "valid_until": day}) for day in ("2020-12-31", "9999-12-31"))
+    with Outbox(tmp_path / "outbox.sqlite3", owner="a") as outbox:
+        alarms = Alarms(outbox, "aoi-1")
+        for each in (None, valid, expired, expired):
+            see_calibration(each, alarms)
+        assert "c1 was valid until 2020-12-31" in alarms.raised["calibration_expired"]
+        assert told(outbox) == [("calibration_expired", "raised", "")]
+        confirm_all(outbox)
+        see_calibration(valid, alarms)
+        assert told(outbox) == [("calibration_expired", "cleared", "")]
 
 
 def test_an_alarm_is_told_when_it_begins_and_when_it_is_over_and_not_between(tmp_path: Path) -> None:

@@ -172,3 +172,12 @@ def test_certificates_that_contradict_themselves_are_refused(old: str, new: str,
         parse(GOOD.replace(old, new))
     with pytest.raises(InvalidInput, match="mapping"):
         parse("just text")
+
+
+def test_what_is_no_certificate_is_said_by_the_files_name() -> None:
+    with pytest.raises(InvalidInput, match=r"spec\.yaml is no calibration certificate"):
+        parse("product: demo\nlimits: {}\n", name="spec.yaml")
+    with pytest.raises(InvalidInput, match=r"^c\.yaml: -0\.02 mm per pixel"):
+        parse(GOOD.replace("[0.02083, 0.02083]", "[-0.02, 0.02]"), name="c.yaml")
+    with pytest.raises(InvalidInput, match=r"^c\.json is neither YAML nor JSON from line 2 on; [^\n]*$"):
+        parse('{"id": "c1",\n', name="c.json")

@@ -97,7 +97,8 @@ def test_a_template_can_be_laid_in_bands(monkeypatch: pytest.MonkeyPatch) -> Non
         (lambda image: 255 - image, "as a negative (dark and bright exchanged)"),
         (lambda _: board(99), "foreign"),
         (lambda image: np.random.default_rng(0).integers(0, 256, image.shape, np.uint8), "foreign"),
-        (lambda image: np.zeros_like(image), "foreign"),
+        (lambda image: np.zeros_like(image), "blank"),
+        (lambda image: np.full_like(image, 255), "blank"),
         (lambda image: image[:-10], "size"),
     ],
 )

@@ -81,11 +81,18 @@ def test_yield_pace_and_samples_follow_from_the_boards():
     assert [each.part_id for each in figures.last] == [f"SN-{n}" for n in range(6, -1, -1)]
 
 
-def test_one_frame_three_times_is_a_frozen_camera_and_two_cameras_are_not_mixed():
+def test_one_frame_five_times_is_a_frozen_camera_and_two_cameras_are_not_mixed():
     same = {"pixels": "f" * 64}
-    assert codes(board(0, **same), board(1, **same)) == []
-    assert codes(board(0, **same), board(1, **same), board(2, **same)) == ["frozen_camera"]
-    assert codes(board(0, **same), board(1, camera="cam-2", **same), board(2, **same)) == []
+    four = [board(n, **same) for n in range(4)]
+    assert codes(*four) == []
+    assert codes(*four, board(4, **same)) == ["frozen_camera"]
+    assert codes(*four, board(4, camera="cam-2", **same)) == []
+
+
+def test_equal_boards_of_no_camera_or_of_an_agent_are_no_frozen_camera():
+    same = {"pixels": "f" * 64}
+    assert codes(*(board(n, camera="", **same) for n in range(5))) == []
+    assert codes(*(board(n, **same).model_copy(update={"told": True}) for n in range(5))) == []
 
 
 def test_what_is_wrong_with_a_picture_is_an_alarm_that_leads_to_it():
@@ -127,14 +134,18 @@ def test_a_chart_is_xml_with_its_notes_as_text():
 
 
 def test_a_specification_is_tried_on_boards_of_its_product_alone():
-    rejected = board(1, "reject", defects=(defect(kind="open"),))
-    foreign = board(2, "reject", part_id="SN-2")
-    assert foreign.record is not None
-    of_other = foreign.record.inspection.model_copy(update={"part": Part(part_id="SN-2", product="other")})
-    foreign = foreign.model_copy(update={"record": foreign.record.model_copy(update={"inspection": of_other})})
+    def of_product(made: Board, product: str) -> Board:
+        assert made.record is not None
+        part = made.record.inspection.part.model_copy(update={"product": product})
+        told = made.record.inspection.model_copy(update={"part": part})
+        return made.model_copy(update={"record": made.record.model_copy(update={"inspection": told})})
+
+    rejected = of_product(board(1, "reject", defects=(defect(kind="open"),)), "demo-board")
+    foreign, of_none = of_product(board(2, "reject"), "other"), of_product(board(3, "reject"), "")
     lenient = Specification.load("product: demo-board\nversion: 9\ndefault: accept\n")
-    found = preview(lenient, newest_first(rejected, foreign))
+    found = preview(lenient, newest_first(rejected, foreign, of_none))
     assert (found.boards, found.before[Decision.REJECT], found.after[Decision.ACCEPT]) == (1, 1, 1)
+    assert found.without_product == 1
     assert [(each.job_id, each.after) for each in found.changes] == [("job-1", Decision.ACCEPT)]
     same = preview(specification(), newest_first(rejected))
     assert (same.changes, same.after[Decision.REJECT]) == ((), 1)

@@ -63,6 +63,9 @@ def test_a_label_set_that_is_none_is_refused(tmp_path):
     (tmp_path / "text.zip").write_text("labels")
     with pytest.raises(InvalidInput, match=r"text\.zip is not a ZIP"):
         gather(tmp_path / "text.zip")
+    zipfile.ZipFile(tmp_path / "empty.zip", "w").close()
+    with pytest.raises(InvalidInput, match=r"^empty\.zip is no label set"):
+        gather(tmp_path / "empty.zip")
     with pytest.raises(NotFound, match=r"There is no trainval\.txt"):
         gather(tmp_path)
 

@@ -14,6 +14,7 @@ from evident_core import sandbox
 from evident_core.errors import Conflict, EvidentError, InvalidInput, NotFound
 from evident_core.settings import Settings
 from evident_core.web import i18n
+from evident_core.web.attachment import attach
 from evident_core.web.frame import current_frame
 from evident_core.web.job_routes import current_jobs, delete_upload, job_routes, submit_upload
 from evident_core.web.job_rows import JobView
@@ -212,7 +213,7 @@ def download(job_id: str, file_format: str) -> Response:
     body = export(analysis, file_format)
     response = Response(body, content_type=FORMATS[file_format].media_type)
     stem = Path(analysis.input.name).stem or "report"
-    response.headers.set("Content-Disposition", "attachment", filename=f"{stem}.{file_format}")
+    attach(response, f"{stem}.{file_format}")
     return response
 
 

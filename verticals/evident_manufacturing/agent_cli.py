@@ -92,21 +92,22 @@ def rollback(kind: Kind, reason: str) -> None:
 
 
 @models.command("list")
+@click.option("--kind", type=click.Choice(KINDS), help="With template, or not; by default both.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-def list_models(as_json: bool) -> None:
+def list_models(kind: Kind | None, as_json: bool) -> None:
     """List what is installed."""
-    found = [(kind, each) for kind in KINDS for each in _store(kind).versions()]
+    found = [(which, each) for which in ((kind,) if kind else KINDS) for each in _store(which).versions()]
     if as_json:
-        rows = [{"kind": kind, "state": each.state, **each.manifest.model_dump()} for kind, each in found]
+        rows = [{"kind": which, "state": each.state, **each.manifest.model_dump()} for which, each in found]
         click.echo(json.dumps({"models": rows}, ensure_ascii=False, indent=1))
         return
     if not found:
         click.echo("No model is installed; the first start of an agent installs the one that ships.")
         return
     table = Table("kind", "version", "precision", "state", box=None, pad_edge=False)
-    for kind, each in found:
+    for which, each in found:
         precisions = " ".join(file.precision for file in each.manifest.files if file.passed)
-        table.add_row(kind, each.manifest.version, precisions, each.state)
+        table.add_row(which, each.manifest.version, precisions, each.state)
     Console().print(table)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 RECENT: Final = 20
 """Boards that drift compares with those before them."""
+_REPEATS: Final = 5
 Level = Literal["watch", "alarm"]
 
 
@@ -50,14 +51,18 @@ def alarms(done: Sequence[Board], charts: Sequence[Chart | None], drift: Mapping
 
 
 def _frozen(done: Sequence[Board]) -> Iterator[Alarm]:
-    """A camera whose last frames are one frame; by camera, since several may send to one line."""
+    """A camera whose last frames are one frame; by camera, since several may send to one line.
+
+    Only of boards with a named camera: equal pictures of a folder are no fault. What an agent tells of is left out, for
+    it looks at its camera itself and sends an alarm of its own.
+    """
     frames: dict[str, list[Board]] = {}
     for board in done:
-        if board.record:
+        if board.record and board.record.inspection.part.camera and not board.told:
             frames.setdefault(board.record.inspection.part.camera, []).append(board)
     for camera, them in frames.items():
-        if frozen_camera([board.record.pixels for board in them if board.record]):
-            yield _alarm("frozen_camera", "alarm", job_id=them[-1].job_id, camera=camera or "–", part=them[-1].part_id)
+        if frozen_camera([board.record.pixels for board in them if board.record], _REPEATS):
+            yield _alarm("frozen_camera", "alarm", job_id=them[-1].job_id, camera=camera, part=them[-1].part_id)
 
 
 def _pictures(done: Sequence[Board]) -> Iterator[Alarm]:

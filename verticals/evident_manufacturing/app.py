@@ -1,6 +1,7 @@
 """The inspection service's pages and API: the live line, a board, the review queue, the specification editor."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,9 +15,11 @@ from evident_core import sandbox
 from evident_core.errors import Conflict, InvalidInput, NotFound, TooLarge, TooMany
 from evident_core.settings import Settings
 from evident_core.web import i18n
+from evident_core.web.attachment import attach
 from evident_core.web.frame import current_frame
 from evident_core.web.job_routes import current_jobs, job_routes
 from evident_core.web.job_rows import JobView
+from evident_core.web.jobs import Task
 from evident_core.web.openapi import operation
 from evident_core.web.problems import wants_page
 from evident_core.web.service import create_service
@@ -57,10 +60,23 @@ def create_app(settings: Settings) -> Flask:
     return create_service(
         vertical,
         settings,
-        blueprints=(pages, review.pages, editor.pages, likeness.pages, model_pages.pages, sink.pages, job_routes(task)),
+        blueprints=(
+            pages,
+            review.pages,
+            editor.pages,
+            likeness.pages,
+            model_pages.pages,
+            sink.pages,
+            job_routes(_sent),
+        ),
         texts=(FILE,),
         checks={"model": _model},
     )
+
+
+def _sent() -> Task:
+    """What is sent to the queue itself, which cites no version that says something else."""
+    return replace(task(), options=versions.SentOptions)
 
 
 def _model() -> None:
@@ -226,7 +242,7 @@ def download(job_id: str, file_format: str) -> Response:
         image = frame.store.input_path(frame.store.input(sent[0], frame.caller.id)).read_bytes()
     response = Response(export(opened.inspection, file_format, image), content_type=FORMATS[file_format].media_type)
     stem = Path(opened.inspection.part.part_id.replace("/", "_")).stem or "board"
-    response.headers.set("Content-Disposition", "attachment", filename=f"{stem}.{file_format}")
+    attach(response, f"{stem}.{file_format}")
     return response
 
 
@@ -286,7 +302,7 @@ def _document(kind: versions.Kind, name: str) -> str:
     if sent is None or not sent.filename:
         return versions.text_of(kind, name) if name else ""
     try:
-        text = sent.stream.read(1 << 20).decode("utf-8-sig")
+        text = sent.stream.read(1 << 20).decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError:
         raise InvalidInput(f"{sent.filename} is not UTF-8 text; save the {kind} as UTF-8.") from None
     versions.keep(kind, text)

@@ -33,7 +33,15 @@ from evident_manufacturing.told import Told, ToldAlarm
 MAX_INSPECTION: Final = 16 * MIB
 _TRIES: Final = 3
 _ALARM: Final = "alarm"
-_TOLD_CODES: Final = ("outbox_full", "model_not_ready", "source_lost", "frozen_camera", "half_scan")
+_TOLD_CODES: Final = (
+    "outbox_full",
+    "model_not_ready",
+    "source_lost",
+    "frozen_camera",
+    "half_scan",
+    "image_refused",
+    "calibration_expired",
+)
 
 
 class Received(Frozen):

@@ -105,6 +105,7 @@ def watch(
     station = _station(template, spec, calibration, precision, runtime)
     console, seen = Console(), set[tuple[Path, int]]()
     sizes: dict[Path, int] = {}
+    failed = 0
     while True:
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGES)
         for path in paths:
@@ -119,6 +120,7 @@ def watch(
                 found = station.inspect(path.read_bytes(), Part(part_id=path.stem), name=path.name, report=False)
             except EvidentError as error:
                 click.echo(f"{path.name}: {error.message}", err=True)
+                failed += 1
                 continue
             if as_json:
                 click.echo(json.dumps(found.model_dump(mode="json"), ensure_ascii=False))
@@ -128,6 +130,8 @@ def watch(
                     f"{path.name}  [{colour}]{found.verdict.decision}[/]  {len(found.defects)} defects  {whole:.0f} ms",
                     highlight=False,
                 )
+        if once and failed:
+            raise InvalidInput(f"{failed} of {len(seen)} images could not be inspected; the lines above say why.")
         if once:
             return
         time.sleep(every)

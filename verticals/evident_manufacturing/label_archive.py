@@ -14,7 +14,7 @@ from evident_core.errors import InvalidInput
 from evident_core.web.frame import current_frame
 from evident_manufacturing.inspection.ingest import ingest
 from evident_manufacturing.inspection.schema import KINDS
-from evident_manufacturing.labels import LabelSet
+from evident_manufacturing.labels import LabelledBoard, LabelSet
 
 _DAY: Final = (1980, 1, 1, 0, 0, 0)
 _JPEG_QUALITY: Final = 95
@@ -38,6 +38,11 @@ def archive(labels: LabelSet) -> bytes:
     )
 
 
+def label_name(board: LabelledBoard) -> str:
+    """A board's name in the archive, by which it is trained on or held back."""
+    return board.image[:16]
+
+
 def _pictures(labels: LabelSet) -> set[str]:
     return {sha256 for board in labels.boards for sha256 in (board.image, board.template)}
 
@@ -52,7 +57,7 @@ def _packed(labels: LabelSet, paths: dict[str, Path]) -> bytes:
 
         listed = []
         for board in labels.boards:
-            stem = f"{group}/{board.image[:16]}"
+            stem = f"{group}/{label_name(board)}"
             write(f"{stem}_test.jpg", _jpeg(paths[board.image]))
             write(f"{stem}_temp.jpg", _jpeg(paths[board.template]))
             lines = [

@@ -37,6 +37,7 @@ class Board(Frozen):
     Attributes:
         pictured: Its picture is here; an agent may tell of a board without.
         template: The template's picture is.
+        told: An agent inspected it, and told of it.
     """
 
     job_id: str
@@ -50,6 +51,7 @@ class Board(Frozen):
     record: Record | None = None
     pictured: bool = True
     template: bool = False
+    told: bool = False
 
     @property
     def part_id(self) -> str:
@@ -155,6 +157,7 @@ def _read(query: Select[Job, str, str]) -> tuple[Board, ...]:
             record=light(job.result_id) if job.result_id else None,
             pictured=name is not None,
             template=template is not None,
+            told=job.run == ARRIVED,
         )
         for job, name, template in rows
     )

@@ -14,7 +14,7 @@ from evident_core.web.openapi import operation
 from evident_core.web.problems import wants_page
 from evident_manufacturing import registry, trainings
 from evident_manufacturing.agent.installed import Kind, stores_folder
-from evident_manufacturing.labels import label_set
+from evident_manufacturing.labels import LabelSet, label_set
 from evident_manufacturing.retraining import COMMAND, TRAINING, refuse_without_extra
 from evident_manufacturing.settings import ManufacturingSettings
 
@@ -53,7 +53,7 @@ class Epochs(BaseModel):
 def page() -> str:
     """Which model inspects, the candidates beside it with their comparisons, retraining, and the history."""
     frame = current_frame()
-    own = stores_folder(frame.store.folder)
+    labels, own = label_set(), stores_folder(frame.store.folder)
     agents = frame.settings.section("manufacturing", ManufacturingSettings).agent.models
     kinds = registry.models()
     return render_template(
@@ -61,10 +61,11 @@ def page() -> str:
         kinds=kinds,
         history=registry.history(),
         running=trainings.running(),
-        labels=label_set(),
+        labels=labels,
         section=trainings.training_section(),
         begins={each.kind: trainings.begins_with(each.kind) for each in kinds},
         missing=_missing(),
+        few=_few(labels),
         command=COMMAND,
         other_folder=agents if agents and agents != str(own) else "",
         may_change=frame.caller.may("admin", frame.name),
@@ -130,7 +131,7 @@ def roll_back(kind: Kind, form: Reason) -> AnyResponse | Installation:
     form=Epochs,
     returns=JobView,
     status=202,
-    problems=(InvalidInput, MissingExtra, TooMany),
+    problems=(InvalidInput, NotFound, MissingExtra, TooMany),
     tag=TAG,
 )
 def retrain(kind: Kind, form: Epochs) -> AnyResponse:
@@ -176,6 +177,15 @@ def _accepted(made: JobView) -> AnyResponse:
     response = Response(made.model_dump_json(), 202, mimetype="application/json")
     response.headers["Location"] = where
     return response
+
+
+def _few(labels: LabelSet) -> str:
+    """Why this label set is not trained on; empty: it can be."""
+    try:
+        trainings.refuse_too_few(labels)
+    except (InvalidInput, NotFound) as error:
+        return error.message
+    return ""
 
 
 def _missing() -> str:

@@ -16,7 +16,7 @@ from evident_core.errors import Conflict, EvidentError, InvalidInput
 from evident_core.evidence import Frozen
 from evident_core.web.auth import LOCAL
 from evident_core.web.frame import current_frame
-from evident_core.web.tables import AuditEntry
+from evident_core.web.tables import AuditEntry, Job
 from evident_manufacturing.agent.installed import (
     KINDS,
     InstalledModels,
@@ -98,7 +98,7 @@ def models() -> tuple[Models, ...]:
 
 
 def history() -> tuple[Change, ...]:
-    """What was changed last, the newest first."""
+    """What was changed last, the newest first; a training once it has made its model."""
     frame = current_frame()
     names = {key.id: key.name for key in frame.keys.list()} | {LOCAL.id: LOCAL.name}
     query = (
@@ -109,6 +109,9 @@ def history() -> tuple[Change, ...]:
     )
     with frame.store.reading() as session:
         rows = session.scalars(query).all()
+        asked = {row.details.get("job"): row for row in rows if row.action == "model.retrain"}
+        unmade = select(Job.id).where(Job.id.in_(asked), Job.state != "done")
+        failed = {asked[job].number for job in session.scalars(unmade)}
     return tuple(
         Change(
             at=row.at,
@@ -120,6 +123,7 @@ def history() -> tuple[Change, ...]:
             reason=str(row.details.get("reason", "")),
         )
         for row in rows
+        if row.number not in failed
     )
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import select
@@ -14,8 +15,10 @@ from evident_core.web.job_rows import JobView
 from evident_core.web.jobs import Task
 from evident_core.web.tables import Job, Result
 from evident_manufacturing.agent.installed import Kind, folder_in_use, stores_folder
+from evident_manufacturing.inspection.evaluate import pairs
+from evident_manufacturing.inspection.evaluate.pairs import divide, entries, held_back
 from evident_manufacturing.inspection.perceive.detector import fp32_file, read_manifest
-from evident_manufacturing.label_archive import archive
+from evident_manufacturing.label_archive import archive, label_name
 from evident_manufacturing.labels import LabelSet
 from evident_manufacturing.retraining import (
     COMPARE,
@@ -39,10 +42,13 @@ def retrain(kind: Kind, labels: LabelSet, epochs: int | None) -> JobView:
 
     Raises:
         MissingExtra: The extra ``training`` is not installed.
-        InvalidInput: No board of the set is complete.
+        InvalidInput: No board of the set is complete, or too few to train, choose and compare on.
+        NotFound: The base data of the settings is not there.
         TooMany: The queue is full.
     """
     refuse_without_extra()
+    if labels.boards:
+        refuse_too_few(labels)
     frame, section = current_frame(), training_section()
     options = TrainingOptions(
         kind=kind,
@@ -56,6 +62,22 @@ def retrain(kind: Kind, labels: LabelSet, epochs: int | None) -> JobView:
     job = _submit(labels, RETRAIN, options)
     frame.record("model.retrain", options.version, kind=kind, labels=labels.version, job=job.id)
     return job
+
+
+def refuse_too_few(labels: LabelSet) -> None:
+    """See that the boards of a label set, with the base data of the settings, are enough for a training.
+
+    Raises:
+        InvalidInput: They are not.
+        NotFound: The base data is not there.
+    """
+    names = [label_name(board) for board in labels.boards]
+    train, held = ([name for name in names if held_back(name) is half] for half in (False, True))
+    if base := training_section().base:
+        more, kept = divide(entries(Path(base)))
+        train += [each.name for each in more]
+        held += [each.name for each in kept]
+    pairs.refuse_too_few(train, held)
 
 
 def compare(kind: Kind, candidate: str, labels: LabelSet) -> JobView:

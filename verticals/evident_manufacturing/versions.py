@@ -3,16 +3,17 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import numpy as np
+from pydantic import model_validator
 from sqlalchemy import select
 
 from evident_core.errors import Conflict, NotFound
 from evident_core.evidence import Frozen
 from evident_core.web.frame import current_frame
 from evident_core.web.tables import Input, Job, JobInput
-from evident_manufacturing.desk import TASK, shipped_specification
+from evident_manufacturing.desk import TASK, Options, shipped_specification, specification_of
 from evident_manufacturing.inspection.assess import CalibrationState, Specification
 from evident_manufacturing.inspection.assess.judge import findings, verdict
 from evident_manufacturing.inspection.assess.judge import judged as counted
@@ -67,6 +68,7 @@ class Preview(Frozen):
     Attributes:
         specification: Its ``product@version``.
         boards: How many past boards of its product there are.
+        without_product: How many past boards name no product; they are left out.
         before: How many of them were decided how.
         after: The same, by this specification.
         changes: The boards whose decision changes, newest first.
@@ -74,6 +76,7 @@ class Preview(Frozen):
 
     specification: str
     boards: int
+    without_product: int
     before: dict[Decision, int]
     after: dict[Decision, int]
     changes: tuple[Change, ...]
@@ -84,22 +87,26 @@ def keep(kind: Kind, text: str) -> Document:
 
     Raises:
         InvalidInput: It is none; the message names the line.
-        Conflict: Another document of that version is kept already.
+        Conflict: Another document of that version is kept already, or ships with the service.
     """
     name = checked(text).name if kind == "specification" else parse(text).id
     frame = current_frame()
-    data = text.encode()
-    for row in _rows(kind):
-        if row.name == _file_name(name) and frame.store.input_path(row).read_bytes() != data:
-            what = "another version number" if kind == "specification" else "another id"
-            raise Conflict(
-                f"{name} is kept already and says something else; verdicts cite it, so give this one {what}.", name=name
-            )
+    _refuse_another(kind, name, text)
     row = frame.store.put_input(
-        data, name=_file_name(name), owner=frame.caller.id, media_type=_MEDIA_TYPES[kind], max_bytes=1 << 20
+        text.encode(), name=_file_name(name), owner=frame.caller.id, media_type=_MEDIA_TYPES[kind], max_bytes=1 << 20
     )
     frame.record(f"{kind}.keep", row.id, sha256=row.sha256, name=name)
     return Document(name=name, sha256=row.sha256, created=row.created)
+
+
+class SentOptions(Options):
+    """What a board is judged by that is sent with the text of its specification."""
+
+    @model_validator(mode="after")
+    def _no_other_version(self) -> Self:
+        if specification := specification_of(self.specification):
+            _refuse_another("specification", specification.name, self.specification)
+        return self
 
 
 def checked(text: str) -> Specification:
@@ -160,13 +167,13 @@ def preview(specification: Specification, past: Sequence[Board]) -> Preview:
     """What a specification would have decided on past boards of its product.
 
     Args:
-        specification: Of a product; boards that name another one are left out.
+        specification: Of a product; boards that name another one, or none, are left out.
         past: The newest first.
     """
     judged = [
         (board, board.record.inspection)
         for board in past
-        if board.record and board.record.inspection.part.product in ("", specification.product)
+        if board.record and _product(board.record.inspection) == specification.product
     ]
     vectors = vectors_of([board.result_id or "" for board, _ in judged]) if specification.described else {}
     after = [
@@ -176,6 +183,7 @@ def preview(specification: Specification, past: Sequence[Board]) -> Preview:
     return Preview(
         specification=specification.name,
         boards=len(judged),
+        without_product=sum(1 for board in past if board.record and not _product(board.record.inspection)),
         before=_counted([inspection.verdict.decision for _, inspection in judged]),
         after=_counted([decided.decision for _, _, decided in after]),
         changes=tuple(
@@ -221,6 +229,11 @@ def judge(inspection: Inspection, specification: Specification, vectors: Whole |
     )
 
 
+def _product(inspection: Inspection) -> str:
+    """Which product a board is: as was said, or that of the specification which its verdict cites; empty: unknown."""
+    return inspection.part.product or inspection.verdict.specification.rpartition("@")[0]
+
+
 def _rules(decided: Verdict) -> tuple[str, ...]:
     """The rules that a decision rests on, with their limits."""
     return tuple(f"{each.rule} {each.limit}".strip() for each in decided.reasons if each.decision is decided.decision)
@@ -238,6 +251,20 @@ def _state(inspection: Inspection) -> CalibrationState:
 def _counted(decisions: Sequence[Decision]) -> dict[Decision, int]:
     counted = Counter(decisions)
     return {decision: counted[decision] for decision in Decision}
+
+
+def _refuse_another(kind: Kind, name: str, text: str) -> None:
+    """See that a version that is kept, or ships, is cited for one text alone."""
+    known = [current_frame().store.input_path(row).read_bytes() for row in _rows(kind) if row.name == _file_name(name)]
+    if kind == "specification" and name == shipped_name():
+        known.append(shipped_specification().encode())
+    if any(each != text.encode() for each in known):
+        what = "version number" if kind == "specification" else "id"
+        raise Conflict(
+            f"{name} is kept already and says something else; what verdicts cite never changes, so give this one "
+            f"another {what}.",
+            name=name,
+        )
 
 
 def _rows(kind: Kind) -> list[Input]:

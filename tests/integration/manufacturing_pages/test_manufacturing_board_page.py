@@ -2,6 +2,7 @@
 
 import io
 from typing import Any
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -124,6 +125,22 @@ def test_hostile_names_are_shown_as_text(client: FlaskClient, inspect: Inspect) 
         assert "<script>alert" not in answer
         assert "<img src=x>" not in answer
     assert text(page(client, f"/boards/{job_id}").xpath("//h1")[0]) == name
+
+
+def test_a_download_is_named_by_its_part_in_any_script(client: FlaskClient, inspect: Inspect) -> None:
+    job_id = inspect("board_5_clean", part_id="板子")
+    for file_format in ("json", "csv", "html"):
+        answer = client.get(f"/boards/{job_id}/files/{file_format}")
+        assert answer.status_code == 200
+        named = answer.headers["Content-Disposition"]
+        assert named == f"attachment; filename=__.{file_format}; filename*=UTF-8''{quote('板子')}.{file_format}"
+
+
+def test_what_cannot_be_undone_is_asked_first(engineer: FlaskClient, line: dict[str, str]) -> None:
+    shown = page(engineer, f"/boards/{line['board_1']}")
+    assert shown.xpath("//details[@id='delete'][not(@open)]//form[contains(@action, '/delete')]//button")
+    assert shown.xpath("//details[@id='clean'][not(@open)]//button[@value='clean']")
+    assert not page(engineer, f"/boards/{line['board_5_clean']}").xpath("//details[@id='clean']")
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_the_home_page_works_without_javascript(engineer: FlaskClient, line: dic
 
 
 def test_a_camera_that_sends_one_frame_again_is_an_alarm(client: FlaskClient, inspect: Inspect) -> None:
-    for number in range(3):
+    for number in range(5):
         assert not client.get("/line", headers=JSON).json["alarms"]
         inspect("board_5_clean", part_id=f"SN-{number}", camera="cam-7")
     (alarm,) = client.get("/line", headers=JSON).json["alarms"]

@@ -100,24 +100,25 @@ def model_of(app: Flask, settings: Settings, client: FlaskClient, part_id: str) 
 
 
 @pytest.fixture(scope="module")
-def labelled(app: Flask, settings: Settings, chief: FlaskClient) -> dict[bool, str]:
-    """Two boards with all defects confirmed: one that is trained on, and (True) one that is compared on."""
-    board, found = cv2.imread(str(samples()["board_1"].board), cv2.IMREAD_GRAYSCALE), dict[bool, str]()
+def labelled(app: Flask, settings: Settings, chief: FlaskClient) -> dict[str, str]:
+    """Boards with all defects confirmed: one that is trained on, one that is chosen on, and one that is compared on."""
+    board, found = cv2.imread(str(samples()["board_1"].board), cv2.IMREAD_GRAYSCALE), dict[str, str]()
     for number in range(100):
         board[10:12, 10 + 4 * number : 12 + 4 * number] ^= 255  # another picture, by a speck
         data = cv2.imencode(".png", board)[1].tobytes()
         name = hashlib.sha256(data).hexdigest()[:16]
-        if (held := held_back(name)) in found or (held and not compared_on(name)):
+        part = ("compared" if compared_on(name) else "chosen") if held_back(name) else "trained"
+        if part in found:
             continue
-        form = board_form(part_id=f"labelled {held}") | {"file": (io.BytesIO(data), "board.png")}
-        found[held] = chief.post("/boards", data=form, headers=JSON).json["id"]
-        work(app, settings, found[held])
-        for defect in inspection(chief, found[held]).defects:
+        form = board_form(part_id=f"labelled {part}") | {"file": (io.BytesIO(data), "board.png")}
+        found[part] = chief.post("/boards", data=form, headers=JSON).json["id"]
+        work(app, settings, found[part])
+        for defect in inspection(chief, found[part]).defects:
             body = {"action": "confirm", "defect": defect.number}
-            assert chief.post(f"/boards/{found[held]}/labels", json=body).status_code == 200
-        if len(found) == 2:
+            assert chief.post(f"/boards/{found[part]}/labels", json=body).status_code == 200
+        if len(found) == 3:
             break
-    assert set(found) == {False, True}
+    assert set(found) == {"trained", "chosen", "compared"}
     return found
 
 
@@ -193,14 +194,14 @@ def test_who_has_no_admin_key_may_look_and_change_nothing(client: FlaskClient, c
 
 @pytest.mark.usefixtures("candidate")
 def test_a_candidate_is_compared_with_the_one_in_use_on_boards_that_no_training_sees(
-    app: Flask, settings: Settings, chief: FlaskClient, labelled: dict[bool, str]
+    app: Flask, settings: Settings, chief: FlaskClient, labelled: dict[str, str]
 ) -> None:
     answer = chief.post("/models/fused/compare", data={"version": CANDIDATE}, headers=HTML)
     assert page(chief, answer.location).xpath("//section[@data-job]//li[@data-stage='compare']")
     job_id = answer.location.rpartition("/")[2]
     work(app, settings, job_id)
     compared = Comparison.model_validate_json(chief.get(f"/jobs/{job_id}/result", headers=JSON).data)
-    assert (compared.pairs, compared.labels) == (1, len(inspection(chief, labelled[True]).defects))
+    assert (compared.pairs, compared.labels) == (1, len(inspection(chief, labelled["compared"]).defects))
     assert compared.current.by_kind == compared.candidate.by_kind
     assert compared.current.map_iou33 > 0.9
     assert {each.rule for each in compared.findings} == {"too_few_labels"}
@@ -220,6 +221,22 @@ def test_without_labels_nothing_is_compared_or_trained(
         answer = newcomer.post(f"/models/fused/{action}", data={"version": candidate.name}, headers=JSON)
         assert (answer.status_code, "No board is complete" in answer.json["detail"]) == (422, True)
     assert newcomer.post("/models/fused/compare", data={"version": SHIPPED}, headers=JSON).status_code == 422
+
+
+def test_a_label_set_that_is_too_small_to_train_on_is_refused_on_the_form(
+    app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retraining, "EXTRA", ())
+    beginner = client_of(app, "beginner", "read", "write", "admin")
+    board = beginner.post("/boards", data=board_form("board_5_clean"), headers=JSON).json["id"]
+    work(app, settings, board)
+    beginner.post(f"/boards/{board}/labels", json={"action": "clean"})
+    (form,) = page(beginner, "/models?lang=en").xpath("//details[@id='retrain-fused']")
+    assert "has no pair left to" in text(form)
+    assert not form.xpath(".//button")
+    answer = beginner.post("/models/fused/retrain", headers=JSON)
+    assert (answer.status_code, "has no pair left to" in answer.json["detail"]) == (422, True)
+    assert not page(beginner, "/models").xpath("//section[@aria-labelledby='running']")
 
 
 @pytest.mark.usefixtures("candidate", "labelled")
@@ -286,7 +303,7 @@ def test_a_candidate_goes_with_its_weights_and_its_label_set(
 
 
 def test_the_page_says_what_a_retraining_goes_on_from(
-    app: Flask, chief: FlaskClient, labelled: dict[bool, str], monkeypatch: pytest.MonkeyPatch
+    app: Flask, chief: FlaskClient, labelled: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert labelled
     monkeypatch.setattr(retraining, "EXTRA", ())
@@ -311,6 +328,8 @@ def test_a_retraining_is_a_job_of_the_label_set_and_its_settings(
     app: Flask, chief: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retraining, "EXTRA", ())
+    history = "//section[@aria-labelledby='history']"
+    before = text(page(chief, "/models?lang=en").xpath(history)[0])
     answer = chief.post("/models/fused/retrain", data={"epochs": 3}, headers=JSON)
     assert answer.status_code == 202
     (sent,) = answer.json["input_ids"]
@@ -320,6 +339,8 @@ def test_a_retraining_is_a_job_of_the_label_set_and_its_settings(
     assert [each.get("data-stage") for each in shown.xpath("//li[@data-stage]")] == list(retraining.TRAINING)
     assert page(chief, "/models").xpath("//section[@aria-labelledby='running']//a")
     assert chief.post(f"{answer.headers['Location']}/cancel", headers=HTML).status_code == 303
+    # What made no model is no change.
+    assert text(page(chief, "/models?lang=en").xpath(history)[0]) == before
     assert chief.post("/models/fused/retrain", data={"epochs": 0}, headers=JSON).status_code == 422
 
 

@@ -1,11 +1,13 @@
 """The specification editor: versions, mistakes at their line, and what one would have decided."""
 
+import json
+
 import pytest
 from flask.testing import FlaskClient
 from lxml import html
 
 from evident_manufacturing import desk
-from manufacturing_client import HTML, JSON, inspection, page, text
+from manufacturing_client import HTML, JSON, Inspect, board_form, document, inspection, page, text
 
 
 def changed(version: int, old: str, new: str) -> str:
@@ -52,6 +54,29 @@ def test_a_version_is_kept_and_never_changed(client: FlaskClient) -> None:
         "demo-board@2",
         "demo-board@1",
     }
+
+
+def test_what_ships_under_a_name_is_the_only_one_of_that_name(client: FlaskClient) -> None:
+    other = changed(1, "length_max: 0.50 mm", "length_max: 0.60 mm")
+    kept = client.post("/specifications", json={"text": other}, headers=JSON)
+    sent = client.post("/boards", data=board_form(specification=document(other)), headers=JSON)
+    queued = client.post("/jobs", data={"file": board_form()["file"], "options": json.dumps({"specification": other})})
+    for answer in (kept, sent, queued):
+        assert (answer.status_code, "demo-board@1 is kept already" in answer.json["detail"]) == (409, True)
+    assert client.get("/jobs", headers=JSON).json["jobs"] == []
+    windows = desk.shipped_specification().replace("\n", "\r\n")
+    same = client.post("/boards", data=board_form(specification=document(windows)), headers=JSON)
+    assert same.status_code == 202
+
+
+def test_boards_without_a_product_are_counted_apart(client: FlaskClient, inspect: Inspect) -> None:
+    inspect("board_5_clean")
+    inspect("board_5_clean", part_id="SN-2", product="demo-board")
+    body = {"text": desk.shipped_specification()}
+    found = client.post("/specifications/preview", json=body, headers=JSON).json
+    assert (found["boards"], found["without_product"]) == (1, 1)
+    shown = client.post("/specification?lang=en", data=body | {"do": "try"}, headers=HTML)
+    assert "name no product, left out: 1" in shown.text
 
 
 @pytest.mark.parametrize("do", ["try", "keep"])

@@ -164,6 +164,7 @@ class Agent:
             self._fail(taken.token, error)
             return self.settings.pause
         self._let_go(taken)
+        self.alarms.tell("image_refused", "")
         self.metrics.parts.labels(inspection.verdict.decision.value).inc()
         self.metrics.seconds.labels("whole").observe(time.perf_counter() - began)
         self.problem = ""
@@ -208,6 +209,8 @@ class Agent:
     def _fail(self, token: str, error: Exception) -> None:
         self.metrics.failures.labels(getattr(error, "code", "error")).inc()
         logger.warning("Image %r was put aside: %s", token, error)
+        named = f"Image {token!r}" if token else "An image"  # a server may give no name
+        self.alarms.tell("image_refused", f"{named} could not be inspected: {error}")
         try:
             self.source.failed(token, str(error))
         except OSError as refused:

@@ -15,7 +15,15 @@ from evident_manufacturing.delivery.outbox import Outbox
 
 logger = logging.getLogger(__name__)
 
-CODES: Final = ("outbox_full", "model_not_ready", "source_lost", "frozen_camera", "half_scan")
+CODES: Final = (
+    "outbox_full",
+    "model_not_ready",
+    "source_lost",
+    "frozen_camera",
+    "half_scan",
+    "image_refused",
+    "calibration_expired",
+)
 _MOST: Final = 200
 
 

@@ -14,7 +14,7 @@ from evident_manufacturing.agent.http_source import HttpSource
 from evident_manufacturing.agent.installed import InstalledModels, Kind, open_installed, stores_folder
 from evident_manufacturing.agent.models import Inspect
 from evident_manufacturing.agent.sources import FolderSource, Source
-from evident_manufacturing.agent.watch import CameraWatch
+from evident_manufacturing.agent.watch import CameraWatch, see_calibration
 from evident_manufacturing.agent.watchdog import Watchdog
 from evident_manufacturing.delivery.boards import Boards
 from evident_manufacturing.delivery.courier import Sink
@@ -98,6 +98,7 @@ def open_agent(section: AgentSection, data_dir: Path) -> Iterator[Agent]:
             station = Station(models, template, specification, calibration, on_board=watch.see)
 
             def inspect(data: bytes, part: Part) -> Inspection:
+                see_calibration(calibration, alarms)
                 return station.inspect(
                     data, part, name=part.part_id, report=False, on_progress=lambda _: watchdog.beat()
                 )
@@ -106,6 +107,7 @@ def open_agent(section: AgentSection, data_dir: Path) -> Iterator[Agent]:
 
         models = InstalledModels(models_folder(section, data_dir), kind, load)
         models.begin()
+        see_calibration(calibration, alarms)
         yield Agent(
             AgentSettings(
                 station=section.station,

@@ -7,6 +7,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from evident_core.errors import Conflict
 from evident_manufacturing.agent.alarms import CODES
 
 BUCKETS: Final = tuple(round(0.001 * 1.25**step, 6) for step in range(45))
@@ -53,8 +54,19 @@ class Metrics:
                 spent.labels(step, str(q)).set_function(partial(self.quantile, q, step))
 
     def serve(self, port: int, host: str = "127.0.0.1") -> Callable[[], None]:
-        """Serve ``/metrics``; returns what stops it."""
-        server, thread = start_http_server(port, host, self.registry)
+        """Serve ``/metrics``; returns what stops it.
+
+        Raises:
+            Conflict: The address cannot be listened on.
+        """
+        try:
+            server, thread = start_http_server(port, host, self.registry)
+        except OSError as error:
+            raise Conflict(
+                f"{host}:{port} cannot be listened on for /metrics ({error.strerror}); choose another with "
+                "--metrics-port.",
+                port=port,
+            ) from None
 
         def stop() -> None:
             server.shutdown()

@@ -1,6 +1,7 @@
-"""What a station's pictures say of its camera: a scan that stopped half way, a scene that does not change any more."""
+"""What is wrong with a station's camera: half a scan, a scene that does not change, a calibration past its day."""
 
 from collections import deque
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from evident_manufacturing.agent.alarms import Alarms
 from evident_manufacturing.inspection.assess.camera import SceneChange, frozen_scene, half_scan, scene_change
 from evident_manufacturing.inspection.ingest import Board
-from evident_manufacturing.inspection.schema import Part
+from evident_manufacturing.inspection.schema import Calibration, Part
 
 
 class CameraWatch:
@@ -60,3 +61,11 @@ class CameraWatch:
             elif not self._changes[-1].none:
                 self._alarms.tell("frozen_camera", "")
         self._before = board.gray
+
+
+def see_calibration(calibration: Calibration | None, alarms: Alarms) -> None:
+    """An alarm where the certificate is past its day, for then nothing is judged in millimetres."""
+    message = ""
+    if calibration is not None and datetime.now(UTC).date() > calibration.valid_until:
+        message = f"Calibration {calibration.id} was valid until {calibration.valid_until}; calibrate the camera again."
+    alarms.tell("calibration_expired", message)

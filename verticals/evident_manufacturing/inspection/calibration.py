@@ -166,9 +166,13 @@ def parse(text: str, *, name: str = "the calibration") -> Calibration:
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InvalidInput(f"{name} is neither YAML nor JSON ({error})") from error
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        at = f" from line {mark.line + 1} on" if mark else ""
+        raise InvalidInput(f"{name} is neither YAML nor JSON{at}; a calibration is one of them") from error
     if not isinstance(values, dict):
         raise InvalidInput(f"{name} is {type(values).__name__}; a calibration is a mapping with mm_per_pixel and dates")
+    if "mm_per_pixel" not in values:
+        raise InvalidInput(f"{name} is no calibration certificate: it has no mm_per_pixel; is it another file?")
     unit = values.pop("unit", "mm")
     if unit != "mm":
         raise InvalidInput(f"{name} is in {unit!r}; give mm_per_pixel and residual_mm in mm", unit=str(unit))
@@ -178,7 +182,10 @@ def parse(text: str, *, name: str = "the calibration") -> Calibration:
         first = error.errors()[0]
         where = ".".join(str(each) for each in first["loc"])
         raise InvalidInput(f"{name}: {where or 'value'}: {first['msg']}", field=where) from error
-    check(calibration)
+    try:
+        check(calibration)
+    except InvalidInput as error:
+        raise InvalidInput(f"{name}: {error.message}", **error.details) from error
     return calibration
 
 

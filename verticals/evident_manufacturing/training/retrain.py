@@ -18,6 +18,7 @@ from typing import Final
 from evident_core.errors import InvalidInput, NotFound
 from evident_manufacturing.inspection import detect
 from evident_manufacturing.inspection.evaluate.pairs import (
+    SPLIT,
     VALIDATION_STEP,
     Pair,
     compared_on,
@@ -25,6 +26,7 @@ from evident_manufacturing.inspection.evaluate.pairs import (
     entries,
     held_back,
     read,
+    refuse_too_few,
 )
 from evident_manufacturing.inspection.perceive.detector import fp32_file
 from evident_manufacturing.training.arbiter import fit_for
@@ -87,12 +89,10 @@ def retrain(
         more, kept = divide(entries(base))
         train += [read(entry) for entry in more]
         held += [read(entry) for entry in kept]
+    refuse_too_few([pair.name for pair in train], [pair.name for pair in held])
     chosen, compared = ([pair for pair in held if compared_on(pair.name) is half] for half in (False, True))
     trained_on, train = len(train), [piece for pair in train for piece in cut(pair)]
     pieces = [piece for pair in chosen for piece in cut(pair)]
-    for pairs, what in ((train, "train on"), (chosen, "choose on"), (compared, "compare on")):
-        if not pairs:
-            raise InvalidInput(f"The label set has no pair left to {what}; label more boards, or give base data.")
     fused = (current / "arbiter.json").is_file()
     version = version or f"retrained-{name[:8]}-{datetime.now(UTC):%Y%m%d%H%M%S}"
     shutil.rmtree(output / "model", ignore_errors=True)
@@ -178,4 +178,9 @@ def _unpacked(labels: Path) -> Iterator[Path]:
                 packed.extractall(folder)
         except zipfile.BadZipFile as error:
             raise InvalidInput(f"{labels.name} is not a ZIP: {error}.", path=str(labels)) from error
+        if not (Path(folder) / SPLIT).is_file():
+            raise InvalidInput(
+                f"{labels.name} is no label set: it has no {SPLIT}; download one from the review page.",
+                path=str(labels),
+            )
         yield Path(folder)

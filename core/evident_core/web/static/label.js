@@ -78,7 +78,11 @@ export function keys(questions) {
     const answer = all[at]?.querySelector(`[data-key="${CSS.escape(key)}"]`);
     if (!answer) return;
     event.preventDefault();
-    if (answer.localName !== "option") return answer.click();
+    if (answer.localName !== "option") {
+      answer.click();
+      if (answer.localName === "summary") answer.parentElement.querySelector("button").focus(); // what it asks
+      return;
+    }
     answer.selected = true;
     all[at].querySelector("[value=relabel]").click();
   });

@@ -30,6 +30,11 @@ class Entry:
     test: Path
     labels: Path
 
+    @property
+    def name(self) -> str:
+        """Of the pair, without its folder."""
+        return self.test.stem.removesuffix("_test")
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -99,6 +104,22 @@ def compared_on(name: str) -> bool:
     return _hash(name) // VALIDATION_STEP % 2 == 1
 
 
+def refuse_too_few(train: Sequence[str], held: Sequence[str]) -> None:
+    """See that a detector can be trained on boards of these names, chosen on some of them and compared on others.
+
+    Raises:
+        InvalidInput: There is none for one of these; the message says for which.
+    """
+    parts = {
+        "train on": train,
+        "choose on": [name for name in held if not compared_on(name)],
+        "compare on": [name for name in held if compared_on(name)],
+    }
+    for what, names in parts.items():
+        if not names:
+            raise InvalidInput(f"The label set has no pair left to {what}; label more boards, or give base data.")
+
+
 def _hash(name: str) -> int:
     return int(hashlib.sha256(name.encode()).hexdigest(), 16)
 
@@ -111,7 +132,7 @@ def read(entry: Entry) -> Pair:
     """
     template, test = _gray(entry.template.read_bytes(), entry.template), _gray(entry.test.read_bytes(), entry.test)
     boxes, classes = read_labels(entry.labels)
-    return Pair(entry.test.stem.removesuffix("_test"), template, test, boxes, classes)
+    return Pair(entry.name, template, test, boxes, classes)
 
 
 def _gray(data: bytes, path: Path) -> Gray:

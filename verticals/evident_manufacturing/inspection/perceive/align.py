@@ -44,6 +44,7 @@ MAX_BEND = 5.0
 
 _SMALL = 160
 _FLOOR = 0.04
+_BLANK = 0.002  # share of the rarer of conductor and gap: noise and dust
 _BAND = 2_000_000
 _MIN_POINTS = 64
 _CELL_POINTS = 50
@@ -102,14 +103,16 @@ def align(test: Gray, template: Gray) -> Alignment:
         template: uint8, of the test's size.
 
     Raises:
-        InvalidInput: The template does not fit: another size, mirrored, turned, a negative, another scale, or another
-            board; the message says which.
+        InvalidInput: The template does not fit: another size, blank, mirrored, turned, a negative, another scale, or
+            another board; the message says which.
     """
     _check_sizes(test, template)
     pair = _Pair(test)
     best = pair.fit(template, (0.0,))
     if best.confidence < ACCEPT:
         best = min(best, pair.fit(template, _ANGLES), key=lambda fit: fit.differing)
+    if best.confidence < ACCEPT:
+        _refuse_blank(test, template)
     if best.confidence < SURE:
         _refuse_other_ways(test, template, pair, best)
     if best.confidence < ACCEPT:
@@ -165,6 +168,19 @@ def _reached(
             within = cv2.inRange(at[view], (-0.5, -0.5), (template[1] - 0.5, template[0] - 0.5))
             np.not_equal(within, 0, out=inside[view])
     return inside
+
+
+def _refuse_blank(test: Gray, template: Gray) -> None:
+    """Refuse a template without conductor, or without gaps, under a board that has both."""
+    level, _ = cv2.threshold(np.concatenate((test, template)), 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    above = [cv2.countNonZero(cv2.inRange(each, level + 1, 255)) / each.size for each in (test, template)]
+    of_test, of_template = (min(share, 1 - share) for share in above)
+    if of_template < _BLANK <= of_test:
+        raise InvalidInput(
+            "the template shows nothing: it has nearly one grey level, and the board has not; take the template's "
+            "picture again, or choose another",
+            reason="blank",
+        )
 
 
 _ANGLES = tuple(float(each) for each in np.arange(-MAX_ANGLE - 0.5, MAX_ANGLE + 0.75, 0.5))
