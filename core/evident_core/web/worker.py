@@ -69,7 +69,8 @@ class Worker:
         consumer.stop(graceful=True)
 
     def _asked_to_stop(self, _signum: int, _frame: FrameType | None) -> None:
-        self._stop.set()
+        # Setting takes the lock that the wait which a signal interrupts may hold: another thread can wait for it.
+        threading.Thread(target=self._stop.set, name="stop").start()
 
     def look(self, job_id: str) -> None:
         """Do a job if it still waits."""

@@ -129,7 +129,8 @@ class Agent:
 
     def stop(self) -> None:
         """Let :meth:`run` return after the part in hand; safe in a signal handler."""
-        self._stop.set()
+        # Setting takes the lock that the wait which a signal interrupts may hold: another thread can wait for it.
+        threading.Thread(target=self._stop.set, name="stop").start()
 
     def step(self) -> float:
         """Take one image through; returns the seconds to wait before the next."""
