@@ -7,6 +7,7 @@ For :mod:`~evident_manufacturing.delivery.endurance` and for tests, as
 import json
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +23,7 @@ _AGAIN_SECONDS: Final = 0.02
 _GATHER_SECONDS: Final = 0.003
 
 
-class Listener:
+class Listener(ABC):
     """A client of a broker that is kept connected by a thread of its own, and confirms what it counted.
 
     Args:
@@ -52,13 +53,13 @@ class Listener:
         self._wake.set()
         self._thread.join()
 
+    @abstractmethod
     def connect(self) -> Connection | None:
         """A connection that listens; None where that failed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def acknowledgements(self, event_ids: list[str]) -> list[Message]:
         """What says that these events were counted."""
-        raise NotImplementedError
 
     def count(self, body: bytes) -> None:
         """Count an event; its confirmation leaves with those that come at the same time."""
