@@ -169,12 +169,14 @@ def test_the_queue_is_answered_by_key(url, line, open_page):
     expect(first.get_by_role("button", name="Is a defect")).to_be_focused()
     expect(page.get_by_text("Keys: Y is a defect")).to_be_visible()
     for key, place in (("y", 0), ("n", 1), ("4", 0)):
+        page.wait_for_load_state()  # the focus is the page's own, and comes before the script that listens to keys
         asked = page.locator(".question").nth(place).get_attribute("id")
         for _ in range(place):
             page.keyboard.press("j")
         page.keyboard.press(key)
         expect(page.locator(f"[id='{asked}']")).to_have_count(0)
         expect(page.locator(".question").first.get_by_role("button", name="Is a defect")).to_be_focused()
+    page.wait_for_load_state()
     asked = page.locator(".question").first.get_attribute("id")
     page.keyboard.press("c")
     expect(page.locator(f"[id='{asked}']").get_by_role("button", name="Yes, the board is clean")).to_be_focused()
