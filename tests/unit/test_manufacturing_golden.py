@@ -1,6 +1,5 @@
 """Template and test: alignment, what it refuses, differences and their sizes, on boards that are drawn here."""
 
-import sys
 import tracemalloc
 from datetime import date
 from decimal import Decimal
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from evident_core.errors import InvalidInput
+from evident_manufacturing.inspection.perceive import laying
 from evident_manufacturing.inspection.perceive.align import align, lay, warp
 from evident_manufacturing.inspection.perceive.difference import difference, followed, mask_of, rle_of, stack
 from evident_manufacturing.inspection.perceive.measure import measure
@@ -80,8 +80,7 @@ def test_a_template_can_be_laid_in_bands(monkeypatch: pytest.MonkeyPatch) -> Non
     band, inside = lay(template, alignment, template.shape, rows=(100, 170))
     assert np.abs(whole[100:170].astype(int) - band).max() <= 1
     assert np.array_equal(reached[100:170], inside)
-    # The package names the function ``align`` as its module is named.
-    monkeypatch.setattr(sys.modules[align.__module__], "_BAND", 9_000)
+    monkeypatch.setattr(laying, "_BAND", 9_000)
     assert np.abs(lay(template, alignment, template.shape)[0].astype(int) - whole).max() <= 1
 
 

@@ -9,6 +9,7 @@ import pytest
 from evident_core.errors import InvalidInput
 from evident_core.evidence import Derived, Element, ImageRegion, Polarity
 from evident_manufacturing.inspection.assess import CalibrationState, Specification, assess, calibration_state
+from evident_manufacturing.inspection.assess.called import called, of_the_board
 from evident_manufacturing.inspection.assess.judge import Outcome, compare, findings, verdict
 from evident_manufacturing.inspection.assess.specification import DecisionRule
 from evident_manufacturing.inspection.schema import Decision, Defect, Part, Quantity, Verdict
@@ -16,6 +17,7 @@ from manufacturing_specimen import ALIGNMENT, CALIBRATION, DAY, IMAGE, TEMPLATE,
 
 CONFORMITY, NONCONFORMITY, SIMPLE = DecisionRule
 ACCEPT, REWORK, REJECT = Decision
+TWO_SPURS = (defect(1, "spur"), defect(2, "spur"))
 PX = size("14.5", "6.0", "44", "7.5", unit="px", uncertainty="1.1")
 
 
@@ -208,6 +210,27 @@ def test_millimetres_without_a_calibration_are_refused() -> None:
     for calibration, on in ((None, DAY), (CALIBRATION, date(2030, 1, 1))):
         with pytest.raises(InvalidInput, match="Defect 1 is measured in mm"):
             inspection(calibration=calibration, on=on)
+
+
+def test_a_board_that_a_zone_with_limits_does_not_touch_is_not_judged() -> None:
+    with pytest.raises(InvalidInput, match="fingers lies outside the board: it is at x 0…640, y 560…640 px") as refused:
+        inspection(height=400, defects=())
+    assert "the board is 640 x 400 px (13.33 x 8.333 mm)" in refused.value.message
+    assert refused.value.details == {"zone": "fingers"}
+
+
+def test_what_only_all_defects_together_lead_to_is_not_said_of_each() -> None:
+    spurs = tuple(defect(number, "spur", size=size("0.10", gap="0.75")) for number in range(1, 8))
+    made = inspection(defects=(*spurs, defect(8, "short"), defect(9, score=0.1)))
+    assert made.verdict.decision is REJECT
+    assert called(made) == dict.fromkeys(range(1, 8), "accept") | {8: "reject", 9: "unjudged"}
+    (together,) = of_the_board(made.verdict)
+    assert (together.rule, together.limit, len(together.defects)) == ("any.rework.count_max", "6", 8)
+
+
+def test_a_limit_that_any_single_defect_passes_is_behind_each() -> None:
+    made = inspection(specification=spec("classes: {spur: {}, any: {reject: {count_max: 0}}}"), defects=TWO_SPURS)
+    assert (called(made), of_the_board(made.verdict)) == ({1: "reject", 2: "reject"}, ())
 
 
 def test_reasons_come_gravest_first() -> None:

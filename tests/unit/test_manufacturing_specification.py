@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from evident_core.errors import InvalidInput, TooLarge
 from evident_manufacturing.inspection.assess.specification import DecisionRule, Specification
-from evident_manufacturing.inspection.assess.zones import Zone, inside, on_template, touches
+from evident_manufacturing.inspection.assess.zones import Zone, inside, misplaced, on_template, touches
 from evident_manufacturing.inspection.schema import KINDS, Alignment, Decision
 
 HEAD = "product: p\nversion: 1\n"
@@ -195,3 +195,37 @@ def test_a_zone_in_mm_needs_a_calibration_and_takes_its_origin_in_pixels() -> No
     zone = Zone(name="z", unit="mm", origin=(100.0, 50.0), outline=((0.0, 0.0), (1.0, 0.0), (1.0, 2.0)))
     assert zone.corners(None) is None
     assert zone.corners((0.02, 0.05)) == ((100.0, 50.0), (150.0, 50.0), (150.0, 90.0))
+
+
+@pytest.mark.parametrize(
+    ("zone", "found"),
+    [
+        ("{rectangle: [0, 0, 640, 480]}", None),
+        ("{rectangle: [-0.5, 0, 640.9, 480]}", None),  # numbers are rounded
+        ("{rectangle: [0, 0, 650, 480]}", False),
+        ("{rectangle: [-100, -100, 1000, 1000]}", False),
+        ("{rectangle: [640, 0, 700, 480]}", True),
+        ("{rectangle: [-50, 0, -1, 480]}", True),
+        ("{polygon: [[600, 479], [700, 470], [700, 600], [500, 900]]}", False),
+        ("{polygon: [[630, 500], [700, 400], [700, 600]]}", True),  # only the box around it meets the board
+        ("{unit: mm, rectangle: [0, 0, 12, 9]}", None),
+        ("{unit: mm, rectangle: [0, 0, 640, 480]}", False),  # pixels that were called mm
+        ("{unit: mm, origin: [0, 480], rectangle: [0, 1, 2, 3]}", True),
+    ],
+)
+def test_a_zone_that_does_not_lie_on_the_board_is_named(zone: str, found: bool | None) -> None:
+    text = f"product: a\nversion: 1\nzones: {{z: {zone}}}\nclasses: {{spur: {{zones: {{z: {{}}}}}}}}\n"
+    specification = Specification.load(text)
+    off = specification.misplaced(640, 480, (0.02, 0.02))
+    assert [each.outside for each in off] == ([] if found is None else [found])
+    if "mm" in zone:
+        assert specification.misplaced(640, 480, None) == ()
+    unused = Specification.load(text.partition("classes")[0])
+    assert unused.misplaced(640, 480, (0.02, 0.02)) == ()
+
+
+def test_a_misplaced_zone_in_mm_is_told_in_mm_and_in_pixels() -> None:
+    zone = Zone(name="z", unit="mm", origin=(100.0, 50.0), outline=((0.0, 20.0), (1.0, 20.0), (1.0, 22.0)))
+    (off,) = misplaced([zone], 640, 480, (0.02, 0.05))
+    assert off.where == "x 0…1, y 20…22 mm, origin [100, 50] px = x 100…150, y 450…490 px"
+    assert off.board == "640 x 480 px (12.8 x 24 mm)"

@@ -39,6 +39,7 @@ def everything() -> list[Inspection]:
         ),
         inspection(defects=(), specification=None, calibration=None, template=None, alignment=None),
         inspection(defects=(defect(1, size=PX), defect(2, size=PX)), on=date(2026, 1, 1)),
+        inspection(height=600),  # the zone of the fingers reaches to 640
     ]
 
 
@@ -80,6 +81,16 @@ def test_the_report_reads_as_it_should() -> None:
     )
     assert "缺陷1（鼠咬）的长度0.30 mm高于限值0.20 mm（不确定度0.012 mm），应返工。" in chinese
     assert "Looked for and not found: open circuits, spurs and places of spurious copper." in english
+
+
+def test_a_zone_that_reaches_beyond_the_image_is_told_with_its_numbers() -> None:
+    english, chinese = (sentences(inspection(height=600), language) for language in ("en", "zh"))
+    assert (
+        "Zone “fingers” crosses the border of the image: it goes from x 0.0 px, y 560.0 px to x 640.0 px, "
+        "y 640.0 px, and the image has 640 px by 600 px; its limits hold on the part that is in the image." in english
+    )
+    assert any("区域“fingers”超出图像边界" in each for each in chinese)
+    assert not any("border" in each for each in sentences(inspection(), "en"))
 
 
 def test_a_part_without_defects_says_so() -> None:

@@ -76,19 +76,30 @@ class Station:
     on_board: Callable[[Board, Part], None] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse descriptions by which nothing could be told, before the first board comes.
+        """Refuse what no board could be judged by, before the first one comes.
 
         Raises:
-            InvalidInput: Two kinds of the specification are described alike, or one in contradiction.
+            InvalidInput: A zone with limits lies outside the template, two kinds of the specification are described
+                alike, or one in contradiction.
             ModelNotReady: Kinds are described, and the aligner is not there.
         """
+        if self.specification and self.template:
+            scale = self.calibration.mm_per_pixel if self.calibration else None
+            self.specification.refuse_misplaced(self.template.width, self.template.height, scale)
         if self.specification and self.specification.described:
             from evident_manufacturing.inspection.perceive.naming import refuse_unclear  # most products need no aligner
 
             refuse_unclear(self.specification.descriptions)
 
     def inspect(
-        self, data: bytes, part: Part, *, name: str, report: bool = True, on_progress: OnProgress = silent
+        self,
+        data: bytes,
+        part: Part,
+        *,
+        name: str,
+        report: bool = True,
+        facts: bool = True,
+        on_progress: OnProgress = silent,
     ) -> Inspection:
         """Inspect one image.
 
@@ -97,6 +108,7 @@ class Station:
             part: Which part it is of.
             name: What its sender calls the file.
             report: Whether it is written out; it takes longer than all else, and can be done later by :func:`written`.
+            facts: Whether facts and claims are made, of which a report is; without a report, an event needs none.
             on_progress: Told before each step, and within one that takes long.
 
         Raises:
@@ -129,6 +141,7 @@ class Station:
             calibration=self.calibration,
             template=template,
             alignment=seen.alignment,
+            told=facts or report,
         )
         done = time.perf_counter()
         laps = {"load": read - began, "assess": done - judged, "whole": done - began}

@@ -56,6 +56,7 @@ def assess(
     calibration: Calibration | None = None,
     template: InputRef | None = None,
     alignment: Alignment | None = None,
+    told: bool = True,
 ) -> Assessment:
     """Judge one part.
 
@@ -70,17 +71,23 @@ def assess(
         calibration: The certificate, expired or not.
         template: The golden sample it was compared with; None where there was none, and the verdict is weak.
         alignment: Where that lies under the image.
+        told: Whether facts and claims say what is known and why; a MES gets the verdict alone.
 
     Raises:
-        InvalidInput: A size is in millimetres, and the calibration does not hold.
+        InvalidInput: A size is in millimetres, and the calibration does not hold; or a zone with limits lies outside
+            the image.
     """
     state = calibration_state(calibration, part.camera, on)
     holding = calibration if state is CalibrationState.VALID else None
     scale = holding.mm_per_pixel if holding else None
-    ledger = Ledger(image, width, height, scale)
+    if specification:
+        specification.refuse_misplaced(width, height, scale)
     found = findings(defects, specification, width=width, height=height, alignment=alignment, mm_per_pixel=scale)
     described = [each.number for each in judged(defects, specification) if each.naming]
     decided = verdict(found, specification, calibration=state, template=template is not None, described=described)
+    if not told:
+        return Assessment((), (), decided)
+    ledger = Ledger(image, width, height, scale)
     evidence = list(_evidence(ledger, template, alignment, calibration, state, on))
     roles = {defect.number: ledger.defect(defect, specification) for defect in defects}
     claims = [
@@ -90,6 +97,7 @@ def assess(
         *_unjudged(ledger, defects, roles, specification),
         *_defects(defects, roles),
         *evidence,
+        *_zones(ledger, specification, width, height),
         *_not_found(ledger, defects, specification),
     ]
     return Assessment(tuple(ledger.facts.values()), tuple(claims), decided)
@@ -269,6 +277,15 @@ def _evidence(
     else:
         used = {role: facts[role] for role in ("certificate", "made", "until", "day")}
         yield _claim("calibration", "calibration_expired", used, weaker)
+
+
+def _zones(ledger: Ledger, specification: Specification | None, width: int, height: int) -> Iterator[Claim]:
+    """What reaches beyond the image: a person should see whether that was meant."""
+    if specification is None:
+        return
+    for each in specification.misplaced(width, height, ledger.mm_per_pixel):
+        facts = ledger.zone(each, specification) | ledger.board_size(width, height)
+        yield _claim(f"zone.{each.zone}", "zone_beyond", facts, {"topic": "evidence", "severity": Severity.LOW})
 
 
 def _not_found(ledger: Ledger, defects: Sequence[Defect], specification: Specification | None) -> Iterator[Claim]:

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from evident_core.evidence import Derived, Element, Fact, ImageRegion, InputRef, Source, Status
 from evident_manufacturing.inspection.assess.specification import Limit, Specification
+from evident_manufacturing.inspection.assess.zones import Misplaced
 from evident_manufacturing.inspection.schema import Alignment, Calibration, Defect, Naming, Part, Quantity, Wording
 
 SIZES = ("length", "width", "area", "gap")
@@ -184,6 +185,23 @@ class Ledger:
             place = specification.source(f"/zones/{limit.zone}", limit.zone)
             roles["zone"] = self.text(f"zone.{limit.zone}", limit.zone, place, name="zone")
         return roles
+
+    def zone(self, zone: Misplaced, specification: Specification) -> dict[str, str]:
+        """Where a zone lies, in pixels."""
+        at = specification.source(f"/zones/{zone.zone}", zone.where)
+        edges = dict(zip(("x0", "y0", "x1", "y1"), zone.bbox, strict=True))
+        return {"zone": self.text(f"zone.{zone.zone}", zone.zone, at, name="zone")} | {
+            edge: self.number(f"zone.{zone.zone}.{edge}", decimal(value, 1), "px", at, name=edge[0])
+            for edge, value in edges.items()
+        }
+
+    def board_size(self, width: int, height: int) -> dict[str, str]:
+        """How large the image is."""
+        sides = {"across": width, "down": height}
+        return {
+            side: self.number(f"board.{side}", Decimal(value), "px", self.whole, name=f"board.{side}")
+            for side, value in sides.items()
+        }
 
     def kind(self, kind: str, of: Iterable[int]) -> str:
         """A kind of which some defects are, as one fact."""

@@ -22,6 +22,8 @@ PSI_WATCH, PSI_ALARM = 0.10, 0.25
 """Population stability index: below the first nothing moved, from the second on the population is another one
 (Siddiqi, *Credit Risk Scorecards*, 2006)."""
 LEAST_REFERENCE, LEAST_BIN = 20, 5
+LEAST_SAMPLES = 20
+"""Samples from which on limits are drawn of a line's own samples (ISO 7870-2: 20 to 25 of them)."""
 DRIFT_SIGMA = 4.0
 """Deviation of a mean from its reference, in standard errors, from which an image statistic has drifted."""
 
@@ -30,12 +32,12 @@ class Point(Frozen):
     """One sample on a chart: its share or rate, the limits for its size, and the rules that it completes.
 
     ``z`` is its distance from the centre in standard deviations, on which the run rules work, since the limits change
-    with the sample size.
+    with the sample size. Without limits (:func:`settled`) there are none of either.
     """
 
     value: float
-    lower: float
-    upper: float
+    lower: float | None
+    upper: float | None
     z: float
     signals: tuple[Rule, ...] = ()
 
@@ -87,6 +89,14 @@ def u_chart(defects: Sequence[int], inspected: Sequence[int], centre: float | No
         raise InvalidInput(f"The centre of a u chart is a rate of 0 or more, and {middle} is not.", centre=middle)
     sigmas = [math.sqrt(middle / size) for size in inspected]
     return _chart("u", middle, [one / size for one, size in zip(defects, inspected, strict=True)], sigmas, math.inf)
+
+
+def settled(chart: Chart) -> Chart:
+    """The chart, without limits and signals where its samples are too few to set limits by."""
+    if len(chart.points) >= LEAST_SAMPLES:
+        return chart
+    bare = {"lower": None, "upper": None, "signals": ()}
+    return chart.model_copy(update={"points": tuple(point.model_copy(update=bare) for point in chart.points)})
 
 
 def run_rules(z: Sequence[float]) -> list[tuple[Rule, ...]]:

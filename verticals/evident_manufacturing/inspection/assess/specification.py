@@ -34,14 +34,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
 
+from evident_core.errors import InvalidInput
 from evident_core.evidence import Element, Frozen, InputRef, Source
-from evident_manufacturing.inspection.assess.described import ANY, NAME, Described, own_kinds
-from evident_manufacturing.inspection.assess.document import Node, read
-from evident_manufacturing.inspection.assess.zones import Point, Zone, area, crosses_itself
+from evident_manufacturing.inspection.assess.described import ANY, Described, own_kinds
+from evident_manufacturing.inspection.assess.document import Node
+from evident_manufacturing.inspection.assess.zones import Misplaced, Zone, misplaced, read_zones
 from evident_manufacturing.inspection.schema import KINDS, Decision
 
 QUANTITIES = {"length": "mm", "width": "mm", "area": "mm2", "gap": "mm", "count": "1"}
@@ -129,9 +130,11 @@ class Specification(Frozen):
 
         Raises:
             InvalidInput: It contradicts itself, names a class or zone that there is not, has a limit without its unit
-                or in a wrong one, or is not the YAML of :mod:`.document`. The message names the line.
+                or in a wrong one, or is not the YAML of :mod:`.reading`. The message names the line.
             TooLarge: It is larger than a specification can be.
         """
+        from evident_manufacturing.inspection.assess.reading import read  # YAML takes 10 ms of a start
+
         root = read(text, name)
         fields = root.fields(*_FIELDS)
         for needed in ("product", "version"):
@@ -141,7 +144,7 @@ class Specification(Frozen):
                 )
         own, described = own_kinds(fields["kinds"]) if "kinds" in fields else ((), ())
         kinds = tuple(dict.fromkeys((*KINDS, *own)))
-        zones = tuple(_zones(fields["zones"])) if "zones" in fields else ()
+        zones = read_zones(fields["zones"]) if "zones" in fields else ()
         limits: list[Limit] = []
         classes: list[str] = []
         zoned: list[tuple[str, str]] = []
@@ -175,6 +178,27 @@ class Specification(Frozen):
         """The limits of a class in a zone, or outside of all zones."""
         return tuple(limit for limit in self.limits if (limit.kind, limit.zone) == (kind, zone))
 
+    def misplaced(self, width: int, height: int, mm_per_pixel: tuple[float, float] | None) -> tuple[Misplaced, ...]:
+        """The zones with limits that do not lie wholly on a board of that size in pixels.
+
+        Args:
+            width: Of the template, or of a tested image where there is none.
+            height: The same.
+            mm_per_pixel: None: zones in mm cannot be located, and none of them is named.
+        """
+        used = {zone for _, zone in self.zoned}
+        return misplaced([zone for zone in self.zones if zone.name in used], width, height, mm_per_pixel)
+
+    def refuse_misplaced(self, width: int, height: int, mm_per_pixel: tuple[float, float] | None) -> None:
+        """See that each zone with limits lies on the board, at least in part: else its limits would never apply.
+
+        Raises:
+            InvalidInput: One does not; the message has its name, its numbers and the board's size.
+        """
+        for each in self.misplaced(width, height, mm_per_pixel):
+            if each.outside:
+                raise InvalidInput(f"{self.name}: {each.message}", zone=each.zone)
+
     def described_at(self, kind: str) -> tuple[Source, ...]:
         """Where a kind is described; none where it is not."""
         return tuple(self.source(each.path, "; ".join(each.wordings)) for each in self.described if each.name == kind)
@@ -193,7 +217,7 @@ def _settings(fields: dict[str, Node]) -> dict[str, object]:
     found: dict[str, object] = {}
     if "score" in fields:
         node = fields["score"]
-        number = _number(node, node.text)
+        number = node.number()
         if number > 1:
             node.refuse(f"score is a probability from 0 to 1, and {node.text} is not.")
         found["score"] = number
@@ -258,50 +282,6 @@ def _refuse_contradictions(name: str, limits: list[Limit]) -> None:
                 at.refuse(
                     f"no {limit.quantity} can be at most {limit.text} and at least {least.text} (line {least.line})."
                 )
-
-
-def _zones(node: Node) -> Iterator[Zone]:
-    for name, entry in node.fields().items():
-        if not NAME.fullmatch(name):
-            entry.refuse(f"{name!r} is not a zone's name: letters, digits, '.', '-' and '_', 40 at most.")
-        fields = entry.fields("unit", "origin", "rectangle", "polygon")
-        unit = fields["unit"].text if "unit" in fields else "px"
-        if unit not in ("px", "mm"):
-            fields["unit"].refuse(f"a zone is drawn in px or mm, and not in {unit!r}.")
-        if ("rectangle" in fields) == ("polygon" in fields):
-            entry.refuse(f"zone {name} needs either rectangle: [x0, y0, x1, y1] or polygon: [[x, y], ...].")
-        if "rectangle" in fields:
-            shape = fields["rectangle"]
-            x0, y0, x1, y1 = _numbers(shape, 4)
-            if x1 <= x0 or y1 <= y0:
-                shape.refuse(f"the corners of zone {name} are swapped; write [left, top, right, bottom].")
-            outline: tuple[Point, ...] = ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
-        else:
-            shape = fields["polygon"]
-            pairs = [_numbers(point, 2) for point in shape.items]
-            outline = tuple((x, y) for x, y in pairs)
-            if not 3 <= len(outline) <= 200:
-                shape.refuse(f"zone {name} has {len(outline)} corners; a polygon has 3 to 200.")
-            if crosses_itself(outline) or area(outline) == 0:
-                shape.refuse(f"the outline of zone {name} crosses itself or is empty; list its corners in order.")
-        x, y = _numbers(fields["origin"], 2) if "origin" in fields else (0.0, 0.0)
-        yield Zone.model_validate({"name": name, "unit": unit, "origin": (x, y), "outline": outline})
-
-
-def _numbers(node: Node, count: int) -> list[float]:
-    if len(node.items) != count:
-        node.refuse(f"{node.path} has {len(node.items)} numbers; it needs {count}.")
-    return [float(_number(each, each.text, signed=True)) for each in node.items]
-
-
-def _number(node: Node, text: str, *, signed: bool = False) -> Decimal:
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        node.refuse(f"{text!r} is not a number.")
-    if not number.is_finite() or abs(number) > 1_000_000 or (number < 0 and not signed):
-        node.refuse(f"{text} is out of range.")
-    return number
 
 
 def _printable(node: Node, longest: int) -> str:

@@ -1,4 +1,4 @@
-"""Where on a board a defect lies: zones drawn on the template, found again under the alignment of a tested image."""
+"""Zones drawn on the template: read, placed on the board, and found again under the alignment of a tested image."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from itertools import pairwise
 from typing import Literal
 
 from evident_core.evidence import BBox, Frozen
+from evident_manufacturing.inspection.assess.described import is_name
+from evident_manufacturing.inspection.assess.document import Node
 from evident_manufacturing.inspection.schema import Alignment
 
 Point = tuple[float, float]
+_MARGIN = 1.0
+"""Pixels by which a zone may reach over the border: numbers are rounded."""
 
 
 class Zone(Frozen):
@@ -36,6 +40,112 @@ class Zone(Frozen):
         else:
             across, down = mm_per_pixel
         return tuple((self.origin[0] + x / across, self.origin[1] + y / down) for x, y in self.outline)
+
+
+class Misplaced(Frozen):
+    """A zone that does not lie wholly on the board.
+
+    Attributes:
+        outside: No part of it lies there, so that its limits would never apply; else they hold on the part that does.
+        bbox: Around it, in pixels of the template.
+        where: Its numbers as the document has them, and in pixels where that is another unit.
+        board: The board's size, in pixels and, where a calibration holds, in mm.
+    """
+
+    zone: str
+    outside: bool
+    bbox: BBox
+    where: str
+    board: str
+
+    @property
+    def message(self) -> str:
+        """What is wrong, and what can be done about it."""
+        if self.outside:
+            return (
+                f"zone {self.zone} lies outside the board: it is at {self.where}, and the board is {self.board}. "
+                "Its limits would never apply; correct its numbers, its unit or its origin."
+            )
+        return (
+            f"zone {self.zone} reaches beyond the board: it is at {self.where}, and the board is {self.board}. "
+            "Its limits hold on the part that lies on the board."
+        )
+
+
+def misplaced(
+    zones: Sequence[Zone], width: int, height: int, mm_per_pixel: tuple[float, float] | None
+) -> tuple[Misplaced, ...]:
+    """The zones that do not lie wholly on a board of that size in pixels; a zone that cannot be located is left out."""
+    found = []
+    board = ((0.0, 0.0), (float(width), 0.0), (float(width), float(height)), (0.0, float(height)))
+    for zone in zones:
+        corners = zone.corners(mm_per_pixel)
+        if corners is None:
+            continue
+        x0, y0, x1, y1 = bbox = _around(corners)
+        if x0 >= -_MARGIN and y0 >= -_MARGIN and x1 <= width + _MARGIN and y1 <= height + _MARGIN:
+            continue
+        apart = x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0
+        size = f"{width} x {height} px"
+        if mm_per_pixel:
+            size += f" ({width * mm_per_pixel[0]:.4g} x {height * mm_per_pixel[1]:.4g} mm)"
+        outside = apart or not touches(corners, board)
+        found.append(Misplaced(zone=zone.name, outside=outside, bbox=bbox, where=_where(zone, bbox), board=size))
+    return tuple(found)
+
+
+def read_zones(node: Node) -> tuple[Zone, ...]:
+    """The zones of a specification.
+
+    Raises:
+        InvalidInput: A zone has no outline, or one that is none; the message names the line.
+    """
+    return tuple(_read(name, entry) for name, entry in node.fields().items())
+
+
+def _read(name: str, entry: Node) -> Zone:
+    if not is_name(name):
+        entry.refuse(f"{name!r} is not a zone's name: letters, digits, '.', '-' and '_', 40 at most.")
+    fields = entry.fields("unit", "origin", "rectangle", "polygon")
+    unit = fields["unit"].text if "unit" in fields else "px"
+    if unit not in ("px", "mm"):
+        fields["unit"].refuse(f"a zone is drawn in px or mm, and not in {unit!r}.")
+    if ("rectangle" in fields) == ("polygon" in fields):
+        entry.refuse(f"zone {name} needs either rectangle: [x0, y0, x1, y1] or polygon: [[x, y], ...].")
+    if "rectangle" in fields:
+        shape = fields["rectangle"]
+        x0, y0, x1, y1 = shape.numbers(4)
+        if x1 <= x0 or y1 <= y0:
+            shape.refuse(f"the corners of zone {name} are swapped; write [left, top, right, bottom].")
+        outline: tuple[Point, ...] = ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+    else:
+        shape = fields["polygon"]
+        pairs = [point.numbers(2) for point in shape.items]
+        outline = tuple((x, y) for x, y in pairs)
+        if not 3 <= len(outline) <= 200:
+            shape.refuse(f"zone {name} has {len(outline)} corners; a polygon has 3 to 200.")
+        if crosses_itself(outline) or area(outline) == 0:
+            shape.refuse(f"the outline of zone {name} crosses itself or is empty; list its corners in order.")
+    x, y = fields["origin"].numbers(2) if "origin" in fields else (0.0, 0.0)
+    return Zone.model_validate({"name": name, "unit": unit, "origin": (x, y), "outline": outline})
+
+
+def _around(outline: Sequence[Point]) -> BBox:
+    across, down = [x for x, _ in outline], [y for _, y in outline]
+    return min(across), min(down), max(across), max(down)
+
+
+def _where(zone: Zone, bbox: BBox) -> str:
+    in_pixels = _span(bbox, "px")
+    if zone.unit == "px" and zone.origin == (0.0, 0.0):
+        return in_pixels
+    x, y = zone.origin
+    return f"{_span(_around(zone.outline), zone.unit)}, origin [{x:g}, {y:g}] px = {in_pixels}"
+
+
+def _span(bbox: BBox, unit: str) -> str:
+    x0, y0, x1, y1 = (f"{round(edge, 3):.10g}" for edge in bbox)
+    return f"x {x0}…{x1}, y {y0}…{y1} {unit}"
 
 
 def on_template(box: BBox, alignment: Alignment | None, width: int, height: int) -> tuple[Point, ...]:

@@ -67,7 +67,7 @@ def inspect(models: Models, test: Gray, template: Gray, name: str, *, jpeg: int 
     golden = ingest(encoded(template), name=f"{name}_template.png", allow_blank=True)
     station = Station(models, golden, calibration=CALIBRATION, today=lambda: _TODAY)
     try:
-        return station.inspect(encoded(test, jpeg), Part(part_id=name), name=name, report=False)
+        return station.inspect(encoded(test, jpeg), Part(part_id=name), name=name, report=False, facts=False)
     except InvalidInput:
         return None
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evident_core.errors import ModelNotReady
 from evident_core.progress import OnProgress, Progress, silent
 from evident_manufacturing.inspection.ingest import Board
-from evident_manufacturing.inspection.perceive.align import align, lay
+from evident_manufacturing.inspection.perceive.align import lay_under as laid_under
 from evident_manufacturing.inspection.perceive.arbiter import ArbiterModel, Proposal, propose
 from evident_manufacturing.inspection.perceive.bands import STAGE, WHOLE, look, views
 from evident_manufacturing.inspection.perceive.detector import Detector
@@ -163,8 +163,7 @@ def lay_under(test: Gray, template: Gray) -> tuple[Alignment, Gray, NDArray[np.b
     Raises:
         InvalidInput: The template does not fit the board; the message says how.
     """
-    alignment = align(test, template)
-    laid, valid = lay(template, alignment, test.shape)
+    alignment, laid, valid = laid_under(test, template)
     cv2.copyTo(test, np.logical_not(valid).view(np.uint8), laid)
     return alignment, laid, valid
 

@@ -12,7 +12,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -198,8 +197,7 @@ def batch(images_NHW3: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
     """
     planes_N3HW = np.empty((len(images_NHW3), 3, SIZE, SIZE), np.float32)
     for planes, image in zip(planes_N3HW, images_NHW3, strict=True):
-        for plane, channel in zip(planes, reversed(cv2.split(_fill(image))), strict=True):
-            np.multiply(channel, np.float32(1 / 255), out=plane)
+        np.multiply(_fill(image).transpose(2, 0, 1)[::-1], np.float32(1 / 255), out=planes)
     return planes_N3HW
 
 

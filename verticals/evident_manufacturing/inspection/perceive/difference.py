@@ -8,6 +8,7 @@ rim that the tolerance took from it, so that sizes are true.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -39,6 +40,8 @@ FINE = 1
 
 FOLLOW = 24
 """Pixels around a difference in which it is followed along an edge."""
+
+_KEPT = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -115,10 +118,10 @@ def followed(candidate: Candidate, test: Gray, template_warped: Gray, *, conduct
     left, top = max(0, x0 - FOLLOW), max(0, y0 - FOLLOW)
     view = np.s_[top : y1 + FOLLOW, left : x1 + FOLLOW]
     bright, dark = (template_warped, test) if candidate.added is (conductor == "dark") else (test, template_warped)
-    pixels = (_exceeds(bright[view], dark[view], FINE) >= THRESHOLD).astype(np.uint8)
-    own = np.zeros_like(pixels)
+    pixels = cv2.threshold(_exceeds(bright[view], dark[view], FINE), THRESHOLD - 1, 1, cv2.THRESH_BINARY)[1]
+    own = np.zeros(pixels.shape, np.uint8)
     own[y0 - top : y1 - top, x0 - left : x1 - left] = mask_of(candidate)
-    labels = cv2.connectedComponents(pixels | own)[1]
+    labels = cv2.connectedComponents(cv2.max(pixels, own))[1]
     together = np.bincount(labels[own > 0], minlength=int(labels.max()) + 1) > 0
     mask = together[labels]
     area = int(mask.sum())
@@ -131,9 +134,15 @@ def followed(candidate: Candidate, test: Gray, template_warped: Gray, *, conduct
 
 
 def stack(test: Gray, template_warped: Gray, map: NDArray[np.float32]) -> NDArray[np.uint8]:  # noqa: A002
-    """The fused detector's input, uint8 [H, W, 3]: difference (128 + 127 x signed), template, test."""
+    """The fused detector's input, uint8 [H, W, 3]: difference (128 + 127 x signed), template, test.
+
+    In memory its planes lie one after the other, as the network takes them.
+    """
     check_pair(test, template_warped)
-    return cv2.merge([cv2.convertScaleAbs(map, alpha=127.0, beta=128.0), template_warped, test])  # type: ignore[return-value]
+    planes_3HW = np.empty((3, *test.shape), np.uint8)
+    cv2.convertScaleAbs(map, dst=planes_3HW[0], alpha=127.0, beta=128.0)
+    planes_3HW[1], planes_3HW[2] = template_warped, test
+    return planes_3HW.transpose(1, 2, 0)
 
 
 def check_pair(test: Gray, template: Gray) -> None:
@@ -154,15 +163,23 @@ def check_pair(test: Gray, template: Gray) -> None:
 
 
 def mask_of(candidate: Candidate) -> NDArray[np.bool_]:
-    """The pixels of a candidate within its box, bool [h, w]."""
+    """The pixels of a candidate within its box, bool [h, w], read-only."""
     x0, y0, x1, y1 = (int(each) for each in candidate.bbox)
-    runs = np.array([int(each) for each in candidate.mask_rle.split()], dtype=np.int64)
-    flat = np.repeat(np.arange(runs.size) % 2 == 1, runs)
-    return flat.reshape(y1 - y0, x1 - x0)
+    size = (y1 - y0, x1 - x0)
+    # Each is asked for several times in turn; large ones, of line scans, are not kept in memory for that.
+    return (_mask if size[0] * size[1] <= _KEPT else _mask.__wrapped__)(candidate.mask_rle, size)
 
 
-def rle_of(mask: NDArray[np.bool_]) -> str:
-    """Run lengths of a mask, row by row, the first of them of pixels that are not in it."""
+@lru_cache(maxsize=256)
+def _mask(rle: str, size: tuple[int, int]) -> NDArray[np.bool_]:
+    runs = np.array(rle.split(), np.int64)
+    mask = np.repeat(np.arange(runs.size) % 2 == 1, runs).reshape(size)
+    mask.flags.writeable = False
+    return mask
+
+
+def rle_of(mask: NDArray[np.bool_] | Gray) -> str:
+    """Run lengths of a mask, row by row, the first of them of pixels that are not in it (bool, or 0 and 1)."""
     flat = mask.ravel()
     ends = [0, *(np.flatnonzero(flat[1:] != flat[:-1]) + 1).tolist(), flat.size]
     runs = [after - before for before, after in pairwise(ends)]
@@ -173,13 +190,13 @@ def _exceeds(bright: Gray, dark: Gray, tolerance: int) -> Gray:
     """By how much one picture is brighter than the other beyond the tolerance, with its rim given back."""
     square = _square(tolerance)
     core = cv2.max(cv2.subtract(bright, cv2.dilate(dark, square)), cv2.subtract(cv2.erode(bright, square), dark))
-    core[core < THRESHOLD // 2] = 0
+    core = cv2.threshold(core, THRESHOLD // 2 - 1, 0, cv2.THRESH_TOZERO)[1]
     rim = cv2.min(cv2.subtract(bright, dark), cv2.dilate(core, _square(tolerance)))
     return cv2.max(core, rim)  # type: ignore[return-value]
 
 
 def _components(strength: Gray, least: int, *, added: bool) -> list[Candidate]:
-    pixels = (strength >= THRESHOLD).astype(np.uint8)
+    pixels = cv2.threshold(strength, THRESHOLD - 1, 1, cv2.THRESH_BINARY)[1]
     joined = cv2.dilate(pixels, _square(JOIN // 2))
     contours, hierarchy = cv2.findContours(joined, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     holes: dict[int, list[NDArray[np.int32]]] = {}
@@ -191,20 +208,19 @@ def _components(strength: Gray, least: int, *, added: bool) -> list[Candidate]:
         x, y, w, h = cv2.boundingRect(outlines[0])
         inside = np.zeros((h, w), np.uint8)
         cv2.drawContours(inside, outlines, -1, 1, cv2.FILLED, offset=(-x, -y))
-        mask = (inside & pixels[y : y + h, x : x + w]).astype(bool)
-        area = int(np.count_nonzero(mask))
+        mask = cv2.min(inside, pixels[y : y + h, x : x + w])
+        area = cv2.countNonZero(mask)
         if area < least:
             continue
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-        inner = mask[top:bottom, left:right]
-        values = strength[y + top : y + bottom, x + left : x + right][inner]
+        left, top, width, height = cv2.boundingRect(mask)
+        inner = np.asarray(mask[top : top + height, left : left + width], np.uint8)
+        left, top = x + left, y + top
         found.append(
             Candidate(
-                bbox=(x + left, y + top, x + right, y + bottom),
+                bbox=(left, top, left + width, top + height),
                 mask_rle=rle_of(inner),
                 area=area,
-                contrast=round(float(values.mean()) / 255, 4),
+                contrast=round(cv2.mean(strength[top : top + height, left : left + width], inner)[0] / 255, 4),
                 added=added,
             )
         )

@@ -1,5 +1,6 @@
 """What is left at a defect: clearance to the next conductor, or width of the conductor that it takes from."""
 
+import math
 from typing import Final, NamedTuple
 
 import cv2
@@ -13,10 +14,11 @@ REACH: Final = 48
 
 _NEAR: Final = np.ones((5, 5), np.uint8)
 _SPECK: Final = np.ones((3, 3), np.uint8)
+_CLOSE: Final = 8
 _CONTACT: Final = 6
+_AT_ONCE: Final = 256
 _DEEP: Final = 0.8
-_TURNS: Final = np.deg2rad(np.linspace(-75, 75, 31))
-_STEPS: Final = np.arange(0.5, REACH + 1, 0.5)
+_ASIDE: Final = float(np.cos(np.deg2rad(75)))
 Mask = NDArray[np.uint8]
 
 
@@ -48,23 +50,27 @@ def gap(
     window = test[top : at[1] + mask.shape[0] + REACH, left : at[0] + mask.shape[1] + REACH]
     defect = np.zeros(window.shape, np.uint8)
     defect[at[1] - top :, at[0] - left :][: mask.shape[0], : mask.shape[1]] = mask
-    level = (int(window.min()) + int(window.max())) / 2
+    darkest, brightest, _, _ = cv2.minMaxLoc(window)
     # More conductor narrows the clearance to other conductor, less of it what is left towards other ground.
-    pieces = ((window < level) == ((conductor == "dark") == added)).astype(np.uint8)
-    around = cv2.dilate(defect, _NEAR)
-    pieces[around > 0] = 0
-    count, labels = cv2.connectedComponents(cv2.morphologyEx(pieces, cv2.MORPH_OPEN, _SPECK), connectivity=4)
-    meets = np.where(cv2.dilate(around, _NEAR) > 0, labels, 0)
-    own = (np.bincount(meets.ravel(), minlength=count) > 0).astype(np.uint8)
-    own[0] = 0
-    mouth = (meets > 0).astype(np.uint8)
-    x, y, w, h = cv2.boundingRect(mouth)
-    sides = np.bincount(cv2.connectedComponents(mouth[y : y + h, x : x + w])[1].ravel())[1:] if w else np.zeros(0)
+    dark = (conductor == "dark") == added
+    kind = cv2.THRESH_BINARY_INV if dark else cv2.THRESH_BINARY
+    pieces = np.asarray(cv2.threshold(window, math.ceil((darkest + brightest) / 2) - 1, 1, kind)[1], np.uint8)
+    near = np.s_[
+        max(0, at[1] - top - _CLOSE) : at[1] - top + mask.shape[0] + _CLOSE,
+        max(0, at[0] - left - _CLOSE) : at[0] - left + mask.shape[1] + _CLOSE,
+    ]
+    around = cv2.dilate(defect[near], _NEAR)
+    pieces[near][around > 0] = 0
+    meets = cv2.dilate(around, _NEAR) & cv2.morphologyEx(pieces[near], cv2.MORPH_OPEN, _SPECK)  # type: ignore[operator]
+    sides = np.bincount(cv2.connectedComponents(meets)[1].ravel())[1:]
     if np.count_nonzero(sides >= _CONTACT) > 1:
         return Gap(0.0)
+    count, labels = cv2.connectedComponents(cv2.morphologyEx(pieces, cv2.MORPH_OPEN, _SPECK), connectivity=4)
+    own = (np.bincount(labels[near][meets > 0], minlength=count) > 0).astype(np.uint8)
+    other = own ^ 1
+    own[0] = other[0] = 0
     lengths: list[float] = []
     size = window.shape[1], max(1, round(window.shape[0] * pixel[1] / pixel[0]))
-    others = (1 - own)[labels] & (labels > 0)
 
     def squared(image: Mask) -> Mask:
         """With square pixels."""
@@ -72,30 +78,46 @@ def gap(
             image if size == image.shape[::-1] else np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_NEAREST))
         )
 
-    if others.any():
-        distance = cv2.distanceTransform(squared(others ^ 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        lengths.append(float(distance[squared(defect) > 0].min()))
+    if other.any():
+        lengths.append(_apart(_rim(squared(other[labels])), _rim(squared(defect))))
     if own.any() and not added:
+        mouth = np.zeros_like(defect)
+        mouth[near] = meets
         lengths += _through(squared(own[labels]), squared(mouth), squared(defect))
     if lengths:
         return Gap(max(0.0, min(lengths) - 1.0) * pixel[0])
     return Gap(over=REACH * min(pixel))
 
 
+def _rim(piece: Mask) -> NDArray[np.int32]:
+    """Pixels (x, y) of a mask that touch what is not in it, [N, 2]."""
+    return np.asarray(cv2.findNonZero(cv2.subtract(piece, cv2.erode(piece, _SPECK))), np.int32).reshape(-1, 2)
+
+
+def _apart(one: NDArray[np.int32], two: NDArray[np.int32]) -> float:
+    """The shortest way from a pixel of one to a pixel of the other."""
+    (x, y), shortest = one.T, np.inf
+    for first in range(0, len(two), _AT_ONCE):  # a scratch across a line scan has many
+        to_x, to_y = two[first : first + _AT_ONCE].T
+        dx, dy = x[:, None] - to_x, y[:, None] - to_y
+        shortest = min(shortest, float((dx * dx + dy * dy).min()))
+    return math.sqrt(shortest)
+
+
 def _through(ground: Mask, mouth: Mask, defect: Mask) -> list[float]:
     """Pixels from the deepest places of a bite, ahead through the conductor, to the ground that the bite opens to."""
-    distance, nearest = cv2.distanceTransformWithLabels(1 - mouth, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    left, top, width, height = cv2.boundingRect(mouth | defect)
+    inner = np.s_[top : top + height, left : left + width]
+    mouth, defect = np.ascontiguousarray(mouth[inner]), defect[inner]
+    distance, nearest = cv2.distanceTransformWithLabels(mouth ^ 1, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     depth = distance * (defect > 0)
-    deep = cv2.convexHull(cv2.findNonZero((depth >= _DEEP * depth.max()).astype(np.uint8)))
-    x, y = deep.reshape(-1, 2).T
-    mouth_y, mouth_x = np.nonzero(mouth)
+    deep = cv2.convexHull(cv2.findNonZero((depth >= _DEEP * depth.max()).astype(np.uint8))).reshape(-1, 2)
+    opening = cv2.findNonZero(mouth).reshape(-1, 2)
     opens = np.zeros(int(nearest.max()) + 1, np.intp)
-    opens[nearest[mouth_y, mouth_x]] = np.arange(mouth_x.size)
-    opens = opens[nearest[y, x]]
-    ahead = np.arctan2(y - mouth_y[opens], x - mouth_x[opens])[:, None, None] + _TURNS[:, None]
-    to_x = np.rint(x[:, None, None] + np.cos(ahead) * _STEPS).astype(np.intp)
-    to_y = np.rint(y[:, None, None] + np.sin(ahead) * _STEPS).astype(np.intp)
-    inside = (to_x >= 0) & (to_x < ground.shape[1]) & (to_y >= 0) & (to_y < ground.shape[0])
-    hit = inside & (ground[np.where(inside, to_y, 0), np.where(inside, to_x, 0)] > 0)
-    first = hit.argmax(axis=2)[hit.any(axis=2)]
-    return [float(_STEPS[first.min()])] if first.size else []
+    opens[nearest[opening[:, 1], opening[:, 0]]] = np.arange(len(opening))
+    ahead = (deep - opening[opens[nearest[deep[:, 1], deep[:, 0]]]]).astype(np.float32)
+    ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)
+    away = (_rim(ground) - deep[:, None] - (left, top)).astype(np.float32)
+    far = np.hypot(away[..., 0], away[..., 1])
+    seen = (away[..., 0] * ahead[:, :1] + away[..., 1] * ahead[:, 1:] >= _ASIDE * far) & (far <= REACH)
+    return [float(far[seen].min())] if seen.any() else []

@@ -127,6 +127,5 @@ def _length(value: float, edge: float, calibration: Calibration | None) -> Quant
 
 
 def _quantity(value: float, u: float, unit: str) -> Quantity:
-    digits = {"mm": "0.001", "mm2": "0.0001", "px": "0.1", "px2": "1"}[unit]
-    step = Decimal(digits)
-    return Quantity(value=Decimal(value).quantize(step), uncertainty=Decimal(COVERAGE * u).quantize(step), unit=unit)
+    digits = {"mm": 3, "mm2": 4, "px": 1, "px2": 0}[unit]
+    return Quantity(value=Decimal(f"{value:.{digits}f}"), uncertainty=Decimal(f"{COVERAGE * u:.{digits}f}"), unit=unit)
