@@ -101,6 +101,27 @@ def test_a_part_id_that_comes_twice_is_counted_once_and_another_board_under_it_i
     assert (mes.count.received, mes.count.doubled) == (1, 0)
 
 
+def test_a_part_that_is_inspected_again_on_purpose_is_a_new_revision(
+    tmp_path: Path, folder: Path, mes: Simulator
+) -> None:
+    with Outbox(tmp_path / "outbox.sqlite3", owner="a") as outbox, Running(make(FolderSource(folder), outbox, mes)):
+        (folder / "SN-1.png").write_bytes(b"board bad")
+        until(lambda: mes.count.booked == 1)
+        (folder / "SN-1.rev2.png").write_bytes(b"board good")
+        until(lambda: mes.count.booked == 2)
+        (folder / "again.json").write_text(json.dumps({"part_id": "SN-1", "revision": 3}))
+        (folder / "again.png").write_bytes(b"board better")
+        until(lambda: mes.count.booked == 3 and not outbox.waiting)
+        (folder / "ctrl.rev2.json").write_text(json.dumps({"part_id": "ctrl.rev2"}))  # a design's revision, no part's
+        (folder / "ctrl.rev2.png").write_bytes(b"board good")
+        until(lambda: mes.count.booked == 4)
+        (folder / "SN-1.rev0.png").write_bytes(b"board no")
+        until((folder / "failed" / "SN-1.rev0.png.txt").exists)
+    assert (mes.count.doubled, mes.count.out_of_order) == (0, 0)
+    assert mes.ledger.parts() == {"SN-1", "ctrl.rev2"}
+    assert "whole number from 1 on" in (folder / "failed" / "SN-1.rev0.png.txt").read_text()
+
+
 def test_a_full_disk_stops_nothing_for_good(tmp_path: Path, folder: Path, mes: Simulator) -> None:
     drop(folder, range(150))
     with Outbox(tmp_path / "outbox.sqlite3", owner="a", max_pages=30) as outbox:

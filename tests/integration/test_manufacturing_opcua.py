@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from evident_core.errors import InvalidInput
 from evident_manufacturing.delivery.courier import Backoff, Courier
+from evident_manufacturing.delivery.endurance import endure
 from evident_manufacturing.delivery.events import alarm_of
 from evident_manufacturing.delivery.opcua import NAMESPACE, OpcUaSettings, OpcUaSink
 from evident_manufacturing.delivery.outages import free_port
@@ -261,3 +262,9 @@ def test_a_port_that_is_taken_is_said_and_events_wait(outbox: Outbox) -> None:
 def test_other_machines_are_not_served_without_a_certificate() -> None:
     with pytest.raises(InvalidInput, match=r"at 0\.0\.0\.0 without a certificate"):
         OpcUaSink(OpcUaSettings("a", host="0.0.0.0"))
+
+
+def test_a_server_that_is_killed_while_its_client_is_cut_off_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    outcome = endure(tmp_path, over="opcua", events=300, kills=1, seconds=90)
+    assert (outcome.kills, outcome.cuts) == (1, 1)
+    assert (outcome.lost, outcome.doubled, outcome.out_of_order) == (0, 0, 0)

@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from evident_core.errors import Conflict, NotFound
+from evident_manufacturing import commands
 from evident_manufacturing.agent.alarms import CODES
 from evident_manufacturing.agent.camera_source import CameraSource
 from evident_manufacturing.agent.metrics import BUCKETS, Metrics, quantile
@@ -196,7 +199,7 @@ def test_quantiles_come_from_the_histogram() -> None:
     metrics = Metrics(lambda: 3, lambda: 1, raised)
     assert math.isnan(metrics.quantile(0.5))
     for milliseconds in range(1, 1001):
-        metrics.seconds.labels("inspect").observe(milliseconds / 1000)
+        metrics.observe("inspect", milliseconds / 1000)
     for q in (0.5, 0.9, 0.99):
         assert metrics.quantile(q) == pytest.approx(q, rel=0.05)
         told = {"step": "inspect", "quantile": str(q)}
@@ -238,3 +241,23 @@ def test_the_agent_does_not_import_torch() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
     assert ran.stdout.strip() == "set()"
+
+
+def test_an_agent_starts_without_what_it_does_not_use() -> None:
+    code = (
+        "import sys; from evident_manufacturing.commands import manufacturing; "
+        "assert manufacturing.get_command(None, 'agent').name == 'agent'; "
+        "print({'httpx', 'jinja2', 'paho', 'prometheus_client', 'rich', 'PIL.TiffImagePlugin', "
+        "'evident_manufacturing.cli', 'evident_manufacturing.inspection.assess.reading'} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
+    assert ran.stdout.strip() == "set()"
+
+
+def test_the_group_of_commands_knows_the_agent_beside_all_others() -> None:
+    told = CliRunner().invoke(commands.manufacturing, ["--help"])
+    assert told.exit_code == 0, told.output
+    for name in ("agent", "evaluate", "inspect", "models", "retrain", "serve", "similar", "train", "watch"):
+        assert re.search(rf"^  {name} ", told.output, re.MULTILINE), name
+    refused = CliRunner().invoke(commands.manufacturing, ["agents"])
+    assert refused.exit_code == 2

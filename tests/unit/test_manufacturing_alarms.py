@@ -4,6 +4,7 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import cv2
 import jsonschema
@@ -120,6 +121,40 @@ def frame(shift: float, noise: int, seed: int) -> Board:
     grey = 120 + 60 * np.sin((columns - shift) / 5) * np.sin(rows / 7)
     grey += np.random.default_rng(seed).normal(0, noise, grey.shape)
     return ingest(cv2.imencode(".png", grey.clip(0, 255).astype(np.uint8))[1].tobytes(), name="frame", allow_blank=True)
+
+
+def test_each_refused_image_counts_in_few_events(tmp_path: Path) -> None:
+    validator = jsonschema.Draft202012Validator(json.loads(ALARM_SCHEMA.read_text()))
+    with Outbox(tmp_path / "outbox.sqlite3", owner="a") as outbox:
+        alarms = Alarms(outbox, "aoi-1")
+
+        def events() -> list[dict[str, Any]]:
+            found = []
+            while batch := outbox.next_batch(100):  # at most one of each alarm, for their order
+                found += [json.loads(each.body) for each in batch]
+                outbox.settle(batch, Receipt({each.sequence for each in batch}))
+            for each in found:
+                validator.validate(each)
+            return found
+
+        for number in range(50):
+            alarms.refuse(f"Image {number} is no board.", f"SN-{number}")
+        assert alarms.raised == {"image_refused": "Image 49 is no board."}
+        first = events()
+        assert [(each["state"], each["message"], each.get("images", 1)) for each in first[:1]] == [
+            ("raised", "Image 0 is no board.", 1)
+        ]
+        alarms.tell("image_refused", "")
+        *rest, over = events()
+        assert sum(each.get("images", 1) for each in [*first, *rest]) == 50
+        assert len([*first, *rest]) < 10
+        assert rest[-1]["message"].endswith("images could not be inspected. The last: Image 49 is no board.")
+        assert (rest[-1]["part_id"], over["state"], "images" in over) == ("SN-49", "cleared", False)
+        alarms.refuse("Image 50 is no board.")
+        assert [each["message"] for each in events()] == ["Image 50 is no board."]  # a new alarm is told at once
+        alarms.refuse("Image 51 is no board.")
+        alarms.close()
+        assert [each["message"] for each in events()] == ["Image 51 is no board."]
 
 
 def watched(tmp_path: Path, frames: list[Board], *, live: bool, template: Board | None = None) -> list[dict[str, str]]:

@@ -23,6 +23,9 @@ class AgentSection(Section):
     calibration: str = Field("", description="The camera's certificate; empty: sizes are in pixels.")
     precision: Literal["", "int8", "fp32"] = Field("", description="Empty: int8 where it passed its gates.")
     threads: int = Field(0, ge=0, le=1024, description="Of the runtime; 0: one a core.")
+    at_once: int = Field(
+        1, ge=1, le=64, description="Images of a folder that are inspected at once where several wait."
+    )
     runtime: Literal["onnxruntime", "openvino", "tensorrt"] = Field(
         "onnxruntime", description="What computes the network; the others must be installed."
     )

@@ -7,9 +7,11 @@ MES know by its id what they have.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, TypeVar
 
 from evident_core.errors import Conflict, EvidentError, InvalidInput, ModelNotReady, ResourceExceeded, TooLarge, TooMany
@@ -41,12 +43,14 @@ class AgentSettings:
         pause: Seconds between looks at a source that has nothing, or nothing of use.
         retry: Seconds before an image is tried again that failed for a reason of ours: a full disk, no model; or that
             a source goes on giving.
+        at_once: Images that are inspected at once where several wait: each by a thread of its own.
         metrics_port: Of ``/metrics`` on ``metrics_host``; None: not served.
     """
 
     station: str
     pause: float = 0.05
     retry: float = 1.0
+    at_once: int = 1
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
 
@@ -59,7 +63,8 @@ class Agent:
     Args:
         settings: See there.
         source: Of images.
-        inspect: The whole inspection, or a :class:`~evident_manufacturing.agent.models.ModelStore`.
+        inspect: The whole inspection, or a :class:`~evident_manufacturing.agent.models.ModelStore`; asked by several
+            threads where ``at_once`` is more than 1.
         outbox: Open, and this agent's own.
         sink: Where events go; None: they wait.
         backoff: Of the delivery.
@@ -96,6 +101,7 @@ class Agent:
         self._told = 0
         self._hindered = time.monotonic()  # an alarm of before the start is not over by having started
         self._model = self._part_id = ""
+        self._pool = ThreadPoolExecutor(settings.at_once, "inspect") if settings.at_once > 1 else None
 
     def run(self) -> None:
         """Inspect until :meth:`stop` is called.
@@ -118,6 +124,9 @@ class Agent:
                     if pause:
                         self._stop.wait(pause)
         finally:
+            if self._pool is not None:
+                self._pool.shutdown()
+            self.alarms.close()
             self._stop.set()
             if courier.ident is not None:
                 courier.join()
@@ -133,50 +142,77 @@ class Agent:
         threading.Thread(target=self._stop.set, name="stop").start()
 
     def step(self) -> float:
-        """Take one image through; returns the seconds to wait before the next."""
+        """Take one image through, or several that wait; returns the seconds to wait before the next."""
         began = time.perf_counter()
         self._tell()
         self._see_whether_it_is_over()
+        taken, pause = self._take()
+        for each, answer in zip(taken, self._inspections(taken), strict=True):
+            pause = max(pause, self._finish(each, answer, began))
+        return pause
+
+    def _take(self) -> tuple[list[Taken], float]:
+        """What is to be inspected now; the seconds to wait where there is nothing."""
+        taken: list[Taken] = []
         try:
-            taken = self.source.next()
+            while len(taken) < self.settings.at_once and (not taken or self.source.waits()):
+                one = self.source.next()
+                if one is None:
+                    break
+                taken.append(one)
         except Unusable as error:
             self._fail(error.token, error)
-            return self.settings.pause
         finally:
             self._see_source()
-        if taken is None:
-            return self.settings.pause
+        return taken, 0.0 if taken else self.settings.pause
+
+    def _inspections(self, taken: Sequence[Taken]) -> list[Callable[[], Inspection]]:
+        """What gives the inspection of each, or raises; with several they are made by now."""
+
+        def inspect(each: Taken) -> Inspection:
+            return self._timed("inspect", lambda: self._inspect(each.data, each.part))
+
+        if self._pool is None or len(taken) < 2:
+            return [partial(inspect, each) for each in taken]
+        made = [self._pool.submit(inspect, each) for each in taken]
+        wait(made)  # alarms are of one thread: theirs or this one
+        return [each.result for each in made]
+
+    def _finish(self, taken: Taken, answer: Callable[[], Inspection], began: float) -> float:
+        """Put an inspection's event in the outbox and let its image go, or put the image aside."""
         try:
-            inspection = self._timed("inspect", lambda: self._inspect(taken.data, taken.part))
-            new = self._timed("enqueue", lambda: self._put(inspection, taken.data))
+            inspection = answer()
+            new = self._timed("enqueue", lambda: self._put(inspection, taken))
         except _LATER as error:
             # The image is sound and stays where it is.
-            self.metrics.failures.labels(error.code).inc()
+            self.metrics.count_failure(error.code)
             self.problem = error.message
             self.alarms.tell("model_not_ready" if isinstance(error, ModelNotReady) else "outbox_full", error.message)
             self._hindered = time.monotonic()
             return self.settings.retry
         except (InvalidInput, TooLarge, Conflict) as error:
-            self._fail(taken.token, error)
+            self._fail(taken.token, error, taken.part.part_id)
             return self.settings.pause
         except Exception as error:
             # Whatever one image does to the inspection, the next part is under the camera already.
             logger.exception("The inspection of part %r failed.", taken.part.part_id)
-            self._fail(taken.token, error)
+            self._fail(taken.token, error, taken.part.part_id)
             return self.settings.pause
         self._let_go(taken)
         self.alarms.tell("image_refused", "")
-        self.metrics.parts.labels(inspection.verdict.decision.value).inc()
-        self.metrics.seconds.labels("whole").observe(time.perf_counter() - began)
+        self.metrics.count_part(inspection.verdict.decision.value)
+        self.metrics.observe("whole", time.perf_counter() - began)
         self.problem = ""
         again = not new and taken.part.part_id == self._part_id
         self._part_id = taken.part.part_id
         return self.settings.retry if again else 0.0  # a server may have one picture for long
 
-    def _put(self, inspection: Inspection, image: bytes) -> bool:
-        event = event_of(inspection, station=self.settings.station, inspected=datetime.now(UTC))
+    def _put(self, inspection: Inspection, taken: Taken) -> bool:
+        event = event_of(
+            inspection, station=self.settings.station, inspected=datetime.now(UTC), revision=taken.revision
+        )
         if self._boards is not None:  # first, for the event may leave at once
-            self._boards.keep(event, inspection, image)
+            self._boards.keep(event, inspection, taken.data)
         try:
             while True:
                 try:
@@ -207,11 +243,11 @@ class Agent:
             # It is given again, and known: better than to stop for a folder that cannot be written.
             self._say(ResourceExceeded(f"Image {taken.token!r} cannot be put aside: {error}."))
 
-    def _fail(self, token: str, error: Exception) -> None:
-        self.metrics.failures.labels(getattr(error, "code", "error")).inc()
+    def _fail(self, token: str, error: Exception, part_id: str = "") -> None:
+        self.metrics.count_failure(getattr(error, "code", "error"))
         logger.warning("Image %r was put aside: %s", token, error)
         named = f"Image {token!r}" if token else "An image"  # a server may give no name
-        self.alarms.tell("image_refused", f"{named} could not be inspected: {error}")
+        self.alarms.refuse(f"{named} could not be inspected: {error}", part_id)
         try:
             self.source.failed(token, str(error))
         except OSError as refused:
@@ -219,7 +255,7 @@ class Agent:
             self._stop.wait(self.settings.retry)
 
     def _say(self, error: EvidentError) -> None:
-        self.metrics.failures.labels(error.code).inc()
+        self.metrics.count_failure(error.code)
         if error.message != self.problem:
             logger.error("%s", error.message)
         self.problem = error.message
@@ -227,7 +263,7 @@ class Agent:
     def _timed(self, step: str, work: Callable[[], _T]) -> _T:
         began = time.perf_counter()
         result = work()
-        self.metrics.seconds.labels(step).observe(time.perf_counter() - began)
+        self.metrics.observe(step, time.perf_counter() - began)
         return result
 
     def _deliver(self) -> None:
@@ -242,7 +278,7 @@ class Agent:
 
     def _tell(self) -> None:
         if self.courier is not None:
-            self.metrics.delivered.inc(self.courier.delivered - self._told)
+            self.metrics.count_delivered(self.courier.delivered - self._told)
             self._told = self.courier.delivered
         if isinstance(self._inspect, ModelStore) and self._inspect.pointer.current != self._model:
             self._model = self._inspect.pointer.current

@@ -5,6 +5,7 @@ What was told to have begun is remembered in the outbox, so that an agent that w
 """
 
 import logging
+import time
 from collections import deque
 from datetime import UTC, datetime
 from typing import Final
@@ -25,6 +26,9 @@ CODES: Final = (
     "calibration_expired",
 )
 _MOST: Final = 200
+_SOON: Final = 1.0
+_LATE: Final = 60.0
+"""Seconds between two events of refused images: the first pause, which doubles, and the longest."""
 
 
 class Alarms:
@@ -43,7 +47,9 @@ class Alarms:
         self._outbox, self._station, self._events = outbox, station, events
         told = outbox.notes() if events else {}
         self.raised: dict[str, str] = {code: told[name] for code in CODES if (name := self._note(code)) in told}
-        self._waiting: deque[tuple[str, bool, str, str, datetime]] = deque(maxlen=_MOST)
+        self._waiting: deque[tuple[str, bool, str, str, datetime, int]] = deque(maxlen=_MOST)
+        self._refused: tuple[int, str, str] = (0, "", "")
+        self._pause, self._next = _SOON, 0.0
 
     def tell(self, code: str, message: str, part_id: str = "") -> None:
         """Say why there is an alarm, or with an empty message that there is none; what is known already is not said.
@@ -55,6 +61,7 @@ class Alarms:
         """
         if bool(message) == (code in self.raised):
             return
+        self._tell_refused(at_once=True)
         if message:
             self.raised[code] = message
             logger.error("Alarm %s: %s", code, message)
@@ -62,17 +69,56 @@ class Alarms:
             message = self.raised.pop(code)
             logger.info("Alarm %s is over.", code)
         if self._events:
-            self._waiting.append((code, code in self.raised, message, part_id, datetime.now(UTC)))
+            self._waiting.append((code, code in self.raised, message, part_id, datetime.now(UTC), 1))
         self.flush()
+
+    def refuse(self, message: str, part_id: str = "") -> None:
+        """Tell of an image that cannot be inspected, until :meth:`tell` says that ``image_refused`` is over.
+
+        Each is counted: the first is told at once, and those that follow it soon together, in fewer and fewer events.
+
+        Args:
+            message: A sentence for a person.
+            part_id: The part that the image is of, as far as is known.
+        """
+        if "image_refused" not in self.raised:
+            logger.error("Alarm image_refused: %s", message)
+            self._pause, self._next = _SOON, 0.0
+        self.raised["image_refused"] = message
+        self._refused = (self._refused[0] + 1, message, part_id)
+        self.flush()
+
+    def close(self) -> None:
+        """Leave nothing untold that there is room for."""
+        self._tell_refused(at_once=True)
+        self.flush()
+
+    def _tell_refused(self, *, at_once: bool = False) -> None:
+        images, message, part_id = self._refused
+        if not images or not (at_once or time.monotonic() >= self._next):
+            return
+        self._next, self._pause = time.monotonic() + self._pause, min(2 * self._pause, _LATE)
+        self._refused = (0, "", "")
+        if self._events:
+            said = message if images == 1 else f"{images} images could not be inspected. The last: {message}"
+            self._waiting.append(("image_refused", True, said, part_id, datetime.now(UTC), images))
 
     def flush(self) -> None:
         """Put into the outbox what waits to be told; what does not fit waits on."""
+        self._tell_refused()
         while self._waiting:
-            code, raised, message, part_id, at = self._waiting[0]
+            code, raised, message, part_id, at, images = self._waiting[0]
             try:
                 number = self._outbox.count(f"alarm {self._station}")
                 event = alarm_of(
-                    code, station=self._station, number=number, raised=raised, message=message, at=at, part_id=part_id
+                    code,
+                    station=self._station,
+                    number=number,
+                    raised=raised,
+                    message=message,
+                    at=at,
+                    part_id=part_id,
+                    images=images,
                 )
                 self._outbox.put([event], notes={self._note(code): message if raised else None})
             except EvidentError:

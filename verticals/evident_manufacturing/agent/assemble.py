@@ -1,5 +1,6 @@
 """An agent made of its settings: each value is looked at before anything is opened, and each refusal names its key."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,14 +19,10 @@ from evident_manufacturing.agent.watch import CameraWatch, see_calibration
 from evident_manufacturing.agent.watchdog import Watchdog
 from evident_manufacturing.delivery.boards import Boards
 from evident_manufacturing.delivery.courier import Sink
-from evident_manufacturing.delivery.messages import MqttSettings
-from evident_manufacturing.delivery.mqtt import MqttSink, PlainSettings
 from evident_manufacturing.delivery.outbox import Outbox
-from evident_manufacturing.delivery.rest import RestSettings, RestSink
-from evident_manufacturing.delivery.sparkplug import SparkplugSettings, SparkplugSink
 from evident_manufacturing.inspection import calibration as certificates
 from evident_manufacturing.inspection.assess import Specification
-from evident_manufacturing.inspection.ingest import read
+from evident_manufacturing.inspection.ingest import Board, read
 from evident_manufacturing.inspection.pipeline import Station
 from evident_manufacturing.inspection.schema import Inspection, Part
 from evident_manufacturing.settings import AgentSection
@@ -89,18 +86,29 @@ def open_agent(section: AgentSection, data_dir: Path) -> Iterator[Agent]:
         sink = _sink(section, address, agent_id, outbox, boards)
         alarms = Alarms(outbox, section.station, events=section.alarms)
         watchdog = Watchdog(section.silence_seconds)
+        seeing = threading.Lock()  # several inspections may be on their way
         watch = CameraWatch(alarms, template, live=isinstance(source, CameraSource))
 
         def load(folder: Path) -> Inspect:
             models = open_installed(
                 folder, kind, precision=section.precision, threads=section.threads, runtime=section.runtime
             )
-            station = Station(models, template, specification, calibration, on_board=watch.see)
+
+            def see(board: Board, part: Part) -> None:
+                with seeing:
+                    watch.see(board, part)
+                    see_calibration(calibration, alarms)
+
+            station = Station(models, template, specification, calibration, on_board=see)
 
             def inspect(data: bytes, part: Part) -> Inspection:
-                see_calibration(calibration, alarms)
                 return station.inspect(
-                    data, part, name=part.part_id, report=False, on_progress=lambda _: watchdog.beat()
+                    data,
+                    part,
+                    name=part.part_id,
+                    report=False,
+                    facts=boards is not None,  # a page that is sent the board writes its report of them
+                    on_progress=lambda _: watchdog.beat(),
                 )
 
             return inspect
@@ -111,6 +119,7 @@ def open_agent(section: AgentSection, data_dir: Path) -> Iterator[Agent]:
         yield Agent(
             AgentSettings(
                 station=section.station,
+                at_once=section.at_once,
                 metrics_port=section.metrics_port or None,
                 metrics_host=section.metrics_host,
             ),
@@ -196,12 +205,15 @@ def _sink(
     scheme, host = address.scheme, address.hostname or ""
     if not scheme:
         return None
+    # Each brings a client library, and an agent has one sink: the others would be a twentieth of its start.
     if scheme in ("http", "https"):
+        from evident_manufacturing.delivery.rest import RestSettings, RestSink
+
         token = section.token.get_secret_value()
         headers = {"Authorization": f"Bearer {token}"} if token else None
         return RestSink(RestSettings(section.sink, headers=headers, ca=section.ca), boards)
     if scheme == "opc.tcp":
-        from evident_manufacturing.delivery.opcua import OpcUaSettings, OpcUaSink  # asyncua takes a second to import
+        from evident_manufacturing.delivery.opcua import OpcUaSettings, OpcUaSink
 
         return OpcUaSink(
             OpcUaSettings(
@@ -214,6 +226,8 @@ def _sink(
                 confirm="client" if section.confirm == "mes" else "shown",
             )
         )
+    from evident_manufacturing.delivery.messages import MqttSettings
+
     tls = scheme in ("mqtts", "sparkplugs")
     broker = MqttSettings(
         host=host,
@@ -227,6 +241,8 @@ def _sink(
         key=section.key,
     )
     if scheme in ("mqtt", "mqtts"):
+        from evident_manufacturing.delivery.mqtt import MqttSink, PlainSettings
+
         return MqttSink(
             broker,
             PlainSettings(
@@ -240,6 +256,8 @@ def _sink(
     group = address.path.strip("/")
     if not group:
         raise InvalidInput(f"The sink {section.sink} names no group; give sparkplug://{host}/GROUP.", sink=section.sink)
+    from evident_manufacturing.delivery.sparkplug import SparkplugSettings, SparkplugSink
+
     confirm: Literal["broker", "mes"] = "mes" if section.confirm == "mes" else "broker"
     edge = SparkplugSettings(group, agent_id, section.station, section.primary_host, confirm)
     return SparkplugSink(broker, edge, outbox)

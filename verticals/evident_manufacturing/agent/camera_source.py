@@ -60,6 +60,10 @@ class CameraSource:
         self._pending = Taken(encoded.tobytes(), part, part.part_id)
         return self._pending
 
+    def waits(self) -> bool:
+        """Never: a camera's next frame is of the part that is under it then."""
+        return False
+
     def done(self, taken: Taken) -> None:  # noqa: ARG002  # there is one frame
         """Take the next frame from now on."""
         self._pending = None

@@ -5,7 +5,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urljoin, urlsplit
 
 from evident_core.errors import InvalidInput
-from evident_manufacturing.agent.sources import FIELDS, MAX_BYTES, Taken, Unusable, make_part, unnamed
+from evident_manufacturing.agent.sources import FIELDS, MAX_BYTES, Taken, Unusable, make_part, make_revision, unnamed
 
 logger = logging.getLogger(__name__)
 
@@ -15,7 +15,8 @@ _NONE: Final = frozenset({204, 304})
 class HttpSource:
     """A server that gives one image for each GET: 200 with the image, or 204 and 304 where there is none.
 
-    ``Evident-Part-Id``, ``-Product``, ``-Lot``, ``-Camera`` name the part (percent-encoded UTF-8). Where the answer has
+    ``Evident-Part-Id``, ``-Product``, ``-Lot``, ``-Camera`` name the part (percent-encoded UTF-8), and
+    ``Evident-Revision`` is above 1 where it is inspected again on purpose. Where the answer has
     ``Evident-Ack``, a path on the same server, that is posted to once the event is safe, or with the reason why not.
 
     Raises:
@@ -63,7 +64,13 @@ class HttpSource:
         for name in FIELDS:
             if value := headers.get(f"Evident-{name.replace('_', '-')}"):
                 given[name] = unquote(value)
-        return Taken(bytes(data), make_part(given, token), token)
+        return Taken(
+            bytes(data), make_part(given, token), token, make_revision(headers.get("Evident-Revision", "1"), token)
+        )
+
+    def waits(self) -> bool:
+        """Never: a server gives the same image until it is done."""
+        return False
 
     def done(self, taken: Taken) -> None:
         """Tell the server, where it asked for that."""

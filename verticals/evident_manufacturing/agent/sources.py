@@ -8,6 +8,7 @@ the process; its part number is not given to another, so the gap is seen.
 import hashlib
 import json
 import logging
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +22,24 @@ logger = logging.getLogger(__name__)
 MAX_BYTES: Final = 512 << 20
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 DONE, FAILED = "done", "failed"
+_AGAIN: Final = re.compile(r"(?P<part>.+)\.rev(?P<revision>\d{1,9})")
+"""How a file is named whose part is inspected again: PART.rev2.png."""
 FIELDS: Final = ("part_id", "product", "lot", "camera", "taken")
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An image and the part it is of; ``token`` is what the source knows it by."""
+    """An image and the part it is of.
+
+    Attributes:
+        token: What the source knows it by.
+        revision: Above 1 where the part is inspected again on purpose; its result takes the place of the one before.
+    """
 
     data: bytes
     part: Part
     token: str
+    revision: int = 1
 
 
 class Source(Protocol):
@@ -44,6 +53,10 @@ class Source(Protocol):
 
     def next(self) -> Taken | None:
         """The next image; None where there is none now. An error is about one image, and is told to :meth:`failed`."""
+        ...
+
+    def waits(self) -> bool:
+        """Whether another image lies ready that was there before: a backlog, of which several may be taken."""
         ...
 
     def done(self, taken: Taken) -> None:
@@ -119,8 +132,13 @@ class FolderSource:
                 continue  # a person took it away
             except OSError as error:
                 raise Unusable(f"{name} cannot be read: {error}.", name) from error
-            return Taken(data, self._part(path), name)
+            part, revision = self._part(path)
+            return Taken(data, part, name, revision)
         return None
+
+    def waits(self) -> bool:
+        """Whether more files were ready when the folder was last looked at."""
+        return bool(self._ready)
 
     def done(self, taken: Taken) -> None:
         """Move the image, and its JSON, to ``done/``."""
@@ -154,16 +172,20 @@ class FolderSource:
         self._ready = sorted(name for name, state in now.items() if self._seen.get(name) == state)
         self._seen = now
 
-    def _part(self, path: Path) -> Part:
-        given: dict[str, Any] = {"part_id": path.stem, "product": self._product, "camera": self._camera}
+    def _part(self, path: Path) -> tuple[Part, int]:
+        again = _AGAIN.fullmatch(path.stem)
+        part_id, revision = (again["part"], again["revision"]) if again else (path.stem, 1)
+        given: dict[str, Any] = {"part_id": part_id, "product": self._product, "camera": self._camera}
         beside = path.with_suffix(".json")
         if beside.is_file():
             try:
                 read = json.loads(beside.read_text(encoding="utf-8-sig"))
                 given |= {name: read[name] for name in FIELDS if read.get(name) is not None}
+                # A part that is named there is not named by the file.
+                revision = read.get("revision") or (1 if "part_id" in read else revision)
             except (OSError, ValueError, AttributeError) as error:
                 raise Unusable(f"{beside.name} cannot be read: {error}.", path.name) from error
-        return make_part(given, path.name)
+        return make_part(given, path.name), make_revision(revision, path.name)
 
     def _move(self, name: str, to: str) -> Path:
         folder = self.folder / to
@@ -190,3 +212,16 @@ def make_part(given: dict[str, Any], token: str) -> Part:
         return Part.model_validate(given)
     except ValueError as error:
         raise Unusable(f"The part of {token or 'an image'} cannot be: {error}", token) from error
+
+
+def make_revision(given: object, token: str) -> int:
+    """A revision of what a source says.
+
+    Raises:
+        Unusable: It is no whole number from 1 on.
+    """
+    text = str(given)
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 1_000_000_000):
+        named = token or "an image"
+        raise Unusable(f"The revision of {named} is {text[:40]!r}; it is a whole number from 1 on.", token)
+    return int(text)

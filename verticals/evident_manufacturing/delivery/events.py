@@ -120,7 +120,15 @@ def event_of(inspection: Inspection, *, station: str, inspected: datetime, revis
 
 
 def alarm_of(
-    code: str, *, station: str, number: int, raised: bool, message: str, at: datetime, part_id: str = ""
+    code: str,
+    *,
+    station: str,
+    number: int,
+    raised: bool,
+    message: str,
+    at: datetime,
+    part_id: str = "",
+    images: int = 1,
 ) -> Event:
     """The event of an alarm at a station.
 
@@ -132,6 +140,7 @@ def alarm_of(
         message: A sentence for a person.
         at: When that was seen, with its time zone.
         part_id: The part that showed it; empty: none.
+        images: How many it is about that no event told of before, of refused ones.
 
     Raises:
         InvalidInput: A time without its zone.
@@ -146,7 +155,7 @@ def alarm_of(
         "message": plain_text(message, MAX_MESSAGE),
         "part_id": plain_text(part_id),
         "at": _utc(at),
-    }
+    } | ({"images": images} if images > 1 else {})
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     # Its own part of the queue: alarms of a code keep their order, and wait for nothing else.
     return Event(event_id=identity, part_id=f"alarm:{code}", fingerprint="", body=text.encode())

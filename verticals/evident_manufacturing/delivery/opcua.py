@@ -135,8 +135,7 @@ class OpcUaSink:
         if problem := self.idle():
             return Receipt(problem=problem)
         try:
-            for queued in batch:
-                self._run(self._show(queued))
+            self._run(self._show_all(batch))
         except (TimeoutError, UaError) as error:
             return Receipt(problem=f"a result could not be shown: {str(error) or type(error).__name__}")
         if self.settings.confirm == "shown":
@@ -158,6 +157,8 @@ class OpcUaSink:
         if self._server is not None:
             with suppress(OSError, TimeoutError, UaError):  # it is going away in any case
                 self._run(self._server.stop())
+        with suppress(TimeoutError):
+            self._run(_end_tasks())
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
@@ -209,6 +210,10 @@ class OpcUaSink:
         alarm = await server.create_custom_event_type(space, "StationAlarmEventType", _BASE_EVENT_TYPE, told)
         self._alarm = await server.get_event_generator(alarm, station)
 
+    async def _show_all(self, batch: list[Queued]) -> None:
+        for queued in batch:
+            await self._show(queued)
+
     async def _show(self, queued: Queued) -> None:
         event = json.loads(queued.body)
         if is_alarm(queued.body):
@@ -255,6 +260,14 @@ class OpcUaSink:
             self._acknowledged.update(known)
             self._changed.notify_all()
         return ua.Variant(0 if len(known) == len(result_ids) else _UNKNOWN, ua.VariantType.Int32)
+
+
+async def _end_tasks() -> None:
+    """End what sessions of clients that went without a word have left running."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for each in tasks:
+        each.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _is_loopback(host: str) -> bool:

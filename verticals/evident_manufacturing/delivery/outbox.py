@@ -310,7 +310,7 @@ def _insert(db: sqlite3.Connection, event: Event) -> bool:
     if before != event.fingerprint:
         raise Conflict(
             f"Part {event.part_id} was already reported with another image; if it was inspected again on purpose, "
-            "give it the next revision, else correct its id.",
+            "give it the next revision (in a folder as PART.rev2.png), else correct its id.",
             part_id=event.part_id,
             event_id=event.event_id,
         )

@@ -5,6 +5,7 @@ starts it.
 """
 
 import argparse
+import logging
 import random
 import sys
 import threading
@@ -19,14 +20,16 @@ from evident_manufacturing.delivery.courier import Backoff, Courier, Sink
 from evident_manufacturing.delivery.listeners import Listener, MqttListener, SparkplugListener
 from evident_manufacturing.delivery.messages import MqttSettings
 from evident_manufacturing.delivery.mqtt import MqttSink, PlainSettings
-from evident_manufacturing.delivery.outages import Broker, Wire
+from evident_manufacturing.delivery.opcua import OpcUaSettings, OpcUaSink
+from evident_manufacturing.delivery.opcua_client import OpcUaListener
+from evident_manufacturing.delivery.outages import Broker, Wire, free_port
 from evident_manufacturing.delivery.outbox import Outbox
 from evident_manufacturing.delivery.rest import RestSettings, RestSink
 from evident_manufacturing.delivery.simulator import Faults, Ledger, Simulator
 from evident_manufacturing.delivery.sparkplug import SparkplugSettings, SparkplugSink
 from evident_manufacturing.delivery.specimen import STATION, specimen
 
-Over = Literal["rest", "mqtt", "sparkplug"]
+Over = Literal["rest", "mqtt", "sparkplug", "opcua"]
 Confirm = Literal["broker", "mes"]
 
 GROUP: Final = "plant"
@@ -128,13 +131,39 @@ class _BehindBroker(Mes):
             self.cuts += 1
 
 
+class _AtOpcUa(Mes):
+    """The agent is the server here, and the MES comes to it; so the link is on the MES's side."""
+
+    def __init__(self) -> None:
+        super().__init__("mes")
+        self._port = free_port()
+        self._wire = self._open.enter_context(Wire(self._port))
+        self._listener = self._open.enter_context(OpcUaListener(self._wire.port, STATION))
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._listener.ledger
+
+    @property
+    def address(self) -> str:
+        return str(self._port)
+
+    def disturb(self, chance: random.Random) -> None:
+        self._wire.cut()
+        time.sleep(chance.uniform(0.0, 0.1))
+        self._wire.mend()
+        self.cuts += 1
+
+
 def make_mes(over: Over, folder: Path, confirm: Confirm) -> Mes:
     """A MES that events reach this way, with a broker where there is one.
 
     Raises:
         NotFound: Mosquitto is not installed.
     """
-    return _OverHttp(confirm) if over == "rest" else _BehindBroker(over, folder, confirm)
+    if over == "rest":
+        return _OverHttp(confirm)
+    return _AtOpcUa() if over == "opcua" else _BehindBroker(over, folder, confirm)
 
 
 def sender(work: str, folder: Path, over: Over, confirm: Confirm, events: int, address: str) -> list[str]:
@@ -149,6 +178,8 @@ def sender(work: str, folder: Path, over: Over, confirm: Confirm, events: int, a
 def _sink(over: Over, confirm: Confirm, address: str, outbox: Outbox) -> Sink:
     if over == "rest":
         return RestSink(RestSettings(address))
+    if over == "opcua":
+        return OpcUaSink(OpcUaSettings(STATION, port=int(address), confirm="client", seconds=2.0))
     broker = MqttSettings("127.0.0.1", STATION, int(address), keepalive=5, seconds=5.0)
     if over == "mqtt":
         return MqttSink(broker, PlainSettings(STATION, outbox.installation, confirm=confirm))
@@ -182,7 +213,9 @@ def _drain(options: Any) -> None:
     """The sender that is measured: connects, delivers what waits, and prints the seconds."""
     with Outbox(options.folder / "outbox.sqlite3", owner=STATION) as outbox:
         sink = _sink(options.over, options.confirm, options.address, outbox)
-        sink.idle()
+        first = Courier(outbox, sink, limit=1)
+        while not first.delivered:  # connected at both ends
+            time.sleep(first.step() or 0.0)
         began = time.perf_counter()
         if not Courier(outbox, sink).drain(120):
             raise SystemExit("It did not drain within 120 s.")
@@ -200,6 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--confirm", required=True)
     parser.add_argument("--events", type=int, required=True)
     options: Any = parser.parse_args(arguments)
+    logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # a lost connection is what is tried here
     (_send if options.work == "send" else _drain)(options)
     return 0
 
