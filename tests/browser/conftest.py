@@ -1,16 +1,23 @@
 """A real browser for every page: Debian's chromium, driven by Playwright; nothing but this machine is reached."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, expect, sync_playwright
 from werkzeug.serving import make_server
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 Serve = Callable[[Flask], str]
 Shoot = Callable[..., Path]
@@ -34,13 +41,27 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+def closed_at_the_end(app: Flask) -> WSGIApplication:
+    """The app, with its answers closed however they end.
+
+    Werkzeug's server does not close an answer, and the file in it, where the browser reset the connection: it reads
+    what is left of the request first, and that fails.
+    """
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        with closing(app(environ, start_response)) as body:
+            yield from body
+
+    return answer
+
+
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Serve an app on a free port of this machine; returns its address without a slash at the end."""
     running = []
 
     def start(app: Flask) -> str:
-        server = make_server("127.0.0.1", 0, app, threaded=True)
+        server = make_server("127.0.0.1", 0, closed_at_the_end(app), threaded=True)
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

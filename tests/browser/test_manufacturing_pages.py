@@ -150,16 +150,26 @@ def test_a_missed_defect_is_drawn_on_the_picture(app, url, line, open_page, shoo
     assert labels[-1]["bbox"] == drawn
 
 
-def test_without_javascript_a_box_is_typed_and_a_board_called_clean(url, line, open_page):
-    page = open_page(java_script_enabled=False)
+def test_without_javascript_a_box_is_typed_and_a_board_called_clean(url, line, open_page, shoot):
+    page = open_page(java_script_enabled=False, expect_errors=True)
     page.goto(f"{url}/boards/{line['board_5_clean']}")
     page.locator("#missed summary").click()
     expect(page.locator("[data-draw]").first).to_be_hidden()
+    page.locator("#missed select").select_option("spur")
+    page.locator("input[name=box]").fill("600 600 700 660")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("does not lie on the board")
+    expect(page.locator("input[name=box]")).to_have_value("600 600 700 660")
+    expect(page.locator("#missed select")).to_have_value("spur")
+    shoot(page, "manufacturing-refused-box-en", full_page=False)
     page.locator("input[name=box]").fill("120, 80 160 110")
     page.get_by_role("button", name="Add", exact=True).click()
     page.get_by_role("button", name="Clean: nothing here").click()
     expect(page.locator("#section-labels")).to_contain_text("clean: nothing here")
     expect(page.get_by_role("button", name="Clean: nothing here")).to_be_disabled()
+    page.locator("#section-labels li").nth(1).get_by_role("button", name="Take back").click()
+    expect(page.locator("#section-labels del")).to_have_text("clean: nothing here")
+    expect(page.get_by_role("button", name="Clean: nothing here")).to_be_enabled()
 
 
 def test_the_queue_is_answered_by_key(url, line, open_page):
@@ -176,6 +186,11 @@ def test_the_queue_is_answered_by_key(url, line, open_page):
         page.keyboard.press(key)
         expect(page.locator(f"[id='{asked}']")).to_have_count(0)
         expect(page.locator(".question").first.get_by_role("button", name="Is a defect")).to_be_focused()
+        if place == 1:  # the wrong key
+            page.wait_for_load_state()
+            page.keyboard.press("u")
+            expect(page.locator(".question").first).to_have_id(asked)
+            expect(page.locator(".question").first.get_by_role("button", name="Is a defect")).to_be_focused()
     page.wait_for_load_state()
     asked = page.locator(".question").first.get_attribute("id")
     page.keyboard.press("c")
@@ -208,6 +223,38 @@ def test_a_specification_is_tried_on_past_boards_and_kept(url, line, open_page, 
     shoot(page, "manufacturing-specification-try-en")
     page.get_by_role("button", name="Keep as a version").click()
     expect(page.locator(".versions [aria-current]")).to_have_text("demo-board@2")
+
+
+def test_the_report_is_whole_on_a_phone_in_the_dark_and_on_paper(app, line, open_page, shoot, tmp_path):
+    file = tmp_path / "report.html"
+    file.write_bytes(app.test_client().get(f"/boards/{line['board_1']}/files/html").data)
+    page = open_page(viewport={"width": 400, "height": 800}, color_scheme="dark")
+    page.goto(file.as_uri())
+    assert as_wide_as_the_screen(page)
+    # The table is wider, and is moved within itself.
+    assert page.evaluate("(each => each.scrollWidth > each.clientWidth)(document.querySelector('.scroll'))")
+    colours = "(({ backgroundColor, color }) => [backgroundColor, color])(getComputedStyle(document.body))"
+    dark = page.evaluate(colours)
+    shoot(page, "manufacturing-report-dark-400", full_page=False)
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 680, "height": 960})  # A4 between its margins
+    printed = page.evaluate(colours)
+    assert printed[0] == "rgb(255, 255, 255)"
+    assert dark[0] != printed[0]
+    assert dark[1] != printed[1]
+    assert page.evaluate("document.querySelector('#defects').scrollWidth <= document.body.clientWidth")
+
+
+def test_a_refusal_is_headed_in_the_language_of_the_page(url, line, open_page):
+    page = open_page(locale="zh-CN", expect_errors=True)
+    page.goto(url)
+    page.locator("details.judged-by summary").click()
+    page.set_input_files(
+        "input[name=specification]", {"name": "s.yaml", "mimeType": "text/yaml", "buffer": b"product: a\nversion: [\n"}
+    )
+    page.set_input_files("input[name=file]", samples()["board_1"].board)
+    expect(page.locator("[data-problem] strong")).to_have_text("输入无效")
+    expect(page.locator("[data-problem] [lang=en]")).to_contain_text("is not YAML")
 
 
 @pytest.mark.parametrize("width", [400, 1280])

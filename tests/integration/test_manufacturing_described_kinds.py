@@ -95,12 +95,19 @@ def test_without_the_aligner_the_plain_kind_is_written(
 
 def test_the_command_finds_the_twin_of_a_defect(tmp_path: Path) -> None:
     pair, run = samples()["board_1"], CliRunner()
-    shutil.copy(pair.board, tmp_path / "旧板.png")
-    (tmp_path / "broken.png").write_bytes(b"nothing")
+    shutil.copy(pair.board, tmp_path / "the same.png")
+    shutil.copy(pair.template, tmp_path / "golden.png")
     common = ["similar", str(pair.board), "--template", str(pair.template), "--among", str(tmp_path)]
+    alone = run.invoke(manufacturing, common)
+    assert alone.exit_code != 0
+    assert "no defect on another board to compare with" in str(alone.exception) + alone.output
+    other = cv2.imencode(".bmp", cv2.imread(str(pair.board), 0))[1].tobytes()  # another file of the same pixels
+    (tmp_path / "旧板.bmp").write_bytes(other)
+    (tmp_path / "broken.png").write_bytes(b"nothing")
     done = run.invoke(manufacturing, [*common, "--json", "--defect", "3"], catch_exceptions=False)
     (answer,) = json.loads(done.stdout)
-    assert (answer["defect"], answer["similar"][0]["image"], answer["similar"][0]["defect"]) == (3, "旧板.png", 3)
+    assert (answer["defect"], answer["similar"][0]["image"], answer["similar"][0]["defect"]) == (3, "旧板.bmp", 3)
+    assert {each["image"] for each in answer["similar"]} == {"旧板.bmp"}
     assert answer["similar"][0]["likeness"] == pytest.approx(1, abs=1e-3)
     assert "broken.png" in done.stderr
     assert run.invoke(manufacturing, [*common, "--defect", "99"]).exit_code != 0

@@ -81,11 +81,14 @@ def test_images_are_pulled_until_their_events_are_safe(tmp_path: Path, mes: Simu
         (b"board without a name", {}),
         (b"holiday", {"Evident-Part-Id": "SN-3"}),
         (b"board", {"Evident-Part-Id": "n" * 200}),
+        (b"board reworked", {"Evident-Part-Id": "SN%2F1%20%E6%9D%BF", "Evident-Revision": "2"}),
+        (b"board", {"Evident-Part-Id": "SN-4", "Evident-Revision": "two"}),
     ]
     with Camera(images) as camera, Outbox(tmp_path / "outbox.sqlite3", owner="a") as outbox:
         with Running(make(HttpSource(camera.url, product="demo"), outbox, mes)):
-            until(lambda: not camera.images and mes.count.booked == 2)
-        assert camera.told == [("/ack/1", "done"), ("/ack/1", "done"), ("/ack/1", "failed"), ("/ack/1", "failed")]
+            until(lambda: not camera.images and mes.count.booked == 3)
+        states = ["done", "done", "failed", "failed", "done", "failed"]
+        assert camera.told == [("/ack/1", each) for each in states]
     assert mes.ledger.parts() == {"SN/1 板", unnamed(b"board without a name")}
 
 

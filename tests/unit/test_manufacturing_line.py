@@ -12,9 +12,10 @@ from evident_manufacturing.desk import Options, Record, Remark
 from evident_manufacturing.inspection.assess import Specification, spc
 from evident_manufacturing.inspection.assess.camera import ImageStatistics
 from evident_manufacturing.inspection.schema import Decision, Part, Verdict
-from evident_manufacturing.line import Board, line
+from evident_manufacturing.line import PACED, Board, Line, line
+from evident_manufacturing.past import judge, preview
+from evident_manufacturing.rules import in_words
 from evident_manufacturing.texts import text
-from evident_manufacturing.versions import judge, preview
 from manufacturing_specimen import defect, inspection, specification
 
 BEGAN = datetime(2025, 3, 14, 9, tzinfo=UTC)
@@ -79,6 +80,48 @@ def test_yield_pace_and_samples_follow_from_the_boards():
     assert figures.p is not None
     assert figures.p.centre == pytest.approx(3 / 7)
     assert [each.part_id for each in figures.last] == [f"SN-{n}" for n in range(6, -1, -1)]
+
+
+def test_of_few_boards_no_pace_and_of_few_samples_no_limits_are_told():
+    assert [line(newest_first(*map(board, range(n)))).per_minute for n in (1, 2, PACED - 1)] == [None] * 3
+    assert line(newest_first(*map(board, range(PACED)))).per_minute == pytest.approx(30)
+    last = {"decision": "reject", "defects": (defect(kind="open"),) * 9}
+
+    def made(count: int) -> Line:
+        return line(newest_first(*map(board, range(count - 1)), board(count - 1, **last)), size=1)
+
+    for few in (1, 2, spc.LEAST_SAMPLES - 1):
+        figures = made(few)
+        assert [alarm.code for alarm in figures.alarms if alarm.code.startswith("chart")] == []
+        for chart in (figures.p, figures.u):
+            assert chart is not None
+            assert {(point.lower, point.upper, point.signals) for point in chart.points} == {(None, None, ())}
+            drawn = etree.fromstring(control_chart(chart, "a", [""] * few))
+            assert (drawn.findall("path[@class='limit']"), len(drawn.findall("circle"))) == ([], few)
+    enough = made(spc.LEAST_SAMPLES)
+    assert enough.u is not None
+    assert enough.u.points[-1].signals
+    assert etree.fromstring(control_chart(enough.u, "a", [""] * spc.LEAST_SAMPLES)).findall("path[@class='limit']")
+    assert "chart_beyond_3_sigma" in [alarm.code for alarm in enough.alarms]
+
+
+def test_each_limit_of_a_specification_is_said_in_both_languages():
+    asked = "length_max: 3 mm, length_min: 1 mm, width_max: 3 mm, width_min: 1 mm, area_max: 3 mm2, area_min: 1 mm2"
+    own = Specification.load(
+        "product: a\nversion: 1\nkinds: [划痕]\nzones: {a.b: {rectangle: [0, 0, 9, 9]}}\n"
+        f"classes: {{划痕: {{zones: {{a.b: {{reject: {{{asked}, gap_max: 3 mm, gap_min: 1 mm, count_max: 2}}}}}}}}}}\n"
+    )
+    for limit in (*specification().limits, *own.limits):
+        english, chinese = (in_words(limit.key, limit.text, language) for language in ("en", "zh"))
+        assert limit.text in english
+        assert limit.text in chinese
+        assert english != chinese
+        assert "{" not in english + chinese
+    assert in_words("mousebite@fingers.reject.length_max", "0.10 mm", "en") == (
+        "Mouse bites in zone fingers: length at most 0.10 mm"
+    )
+    assert in_words("划痕@a.b.reject.count_max", "2", "zh") == "划痕（区域 a.b）：不得多于 2 处"
+    assert [in_words(rule, "", "zh") for rule in ("default", "short", "a.b.c", "spur.reject.count_min")] == [""] * 4
 
 
 def test_one_frame_five_times_is_a_frozen_camera_and_two_cameras_are_not_mixed():

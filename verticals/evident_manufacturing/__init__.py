@@ -11,7 +11,7 @@ vertical = Vertical(
         "zh": "输入电路板图像，得到每个缺陷的类别、毫米尺寸和证据，并按产品规范给出判定。",
     },
     app="evident_manufacturing.app:create_app",
-    cli="evident_manufacturing.cli:manufacturing",
+    cli="evident_manufacturing.commands:manufacturing",
     settings="evident_manufacturing.settings:ManufacturingSettings",
     requires=("cv2", "numpy", "onnxruntime", "PIL", "yaml"),
     preload=("evident_manufacturing.desk",),

@@ -36,17 +36,16 @@ from evident_manufacturing import (
     vertical,
 )
 from evident_manufacturing.agent.installed import folder_in_use, stores_folder
-from evident_manufacturing.arrivals import station_alarms
+from evident_manufacturing.alarms import RECENT
+from evident_manufacturing.board_page import BoardQuery, board_page
 from evident_manufacturing.charts import control_chart
 from evident_manufacturing.desk import Options, open_desk, task
-from evident_manufacturing.inspection.assess.spc import Chart
+from evident_manufacturing.inspection.assess.spc import LEAST_SAMPLES, Chart
 from evident_manufacturing.inspection.export import FORMATS, export
 from evident_manufacturing.inspection.perceive.detector import read_manifest
-from evident_manufacturing.inspection.schema import KINDS
-from evident_manufacturing.labels import labels_of, said
-from evident_manufacturing.line import SAMPLE, Line, Sample, line, window
-from evident_manufacturing.texts import FILE, both
-from evident_manufacturing.view import SIZES, View
+from evident_manufacturing.line import PACED, SAMPLE, Line, Sample, line, window
+from evident_manufacturing.station_alarms import station_alarms
+from evident_manufacturing.texts import FILE
 
 TAG: Final = "Boards"
 SHOWN: Final = 12
@@ -181,40 +180,11 @@ def send_all_samples() -> AnyResponse:
 # --- a board ----------------------------------------------------------------------------------------------------------
 
 
-class BoardQuery(BaseModel):
-    """How the page is laid out."""
-
-    mode: str = Field("both", pattern="^(both|en|zh)$", description="The report side by side, or in one language.")
-    defect: int = Field(0, ge=0, description="Show past defects that look like this one.")
-
-
 @pages.get("/boards/<job_id>")
 @operation("Open a board", query=BoardQuery, returns="text/html", problems=(NotFound,), tag=TAG)
 def board(job_id: str, query: BoardQuery) -> str:
     """While it is inspected the page shows the progress; the inspection as JSON is at `/boards/{job_id}/files/json`."""
-    job = current_jobs().get(job_id, current_frame().caller.id)
-    if job.result_id is None:
-        name = current_frame().store.input(job.input_ids[0], current_frame().caller.id).name
-        return render_template("manufacturing/job.html", job=job, name=name)
-    opened = open_desk(job_id)
-    labels = labels_of(opened.result_id).labels
-    pictured, template = (len(job.input_ids) > number for number in (0, 1))
-    return render_template(
-        "manufacturing/board.html",
-        desk=opened,
-        v=View(opened),
-        mode=query.mode,
-        both=both,
-        sizes=SIZES,
-        formats=list(FORMATS),
-        kinds=KINDS,
-        labels=labels,
-        asked=query.defect,
-        alike=likeness.chosen(opened, query.defect),
-        said=said(labels),
-        pictured=pictured,
-        template=template,
-    )
+    return board_page(job_id, query)
 
 
 @pages.get("/boards/<job_id>/<any(board, template):which>.png")
@@ -284,7 +254,15 @@ def _line_values(size: int) -> dict[str, Any]:
         notes = _notes(kind, figures.samples)
         return control_chart(kind, texts.get(f"line.{kind.kind}_chart", language), notes)
 
-    return {"figures": figures, "boards": boards[:SHOWN], "charts": (chart(figures.p), chart(figures.u)), "size": size}
+    return {
+        "figures": figures,
+        "boards": boards[:SHOWN],
+        "charts": (chart(figures.p), chart(figures.u)),
+        "size": size,
+        "paced": PACED,
+        "recent": RECENT,
+        "least_samples": LEAST_SAMPLES,
+    }
 
 
 def _notes(chart: Chart, samples: Sequence[Sample]) -> list[str]:

@@ -7,11 +7,10 @@ is as one that was sent to the pages. Both are kept as results of a job that is 
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from typing import Final
 
 from pydantic import ValidationError
-from sqlalchemy import Select, delete, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from werkzeug.datastructures import FileStorage
@@ -22,26 +21,16 @@ from evident_core.evidence import Frozen
 from evident_core.settings import MIB
 from evident_core.web.frame import current_frame
 from evident_core.web.store import owned
-from evident_core.web.tables import Input, Job, JobInput, Result, Revision, now
+from evident_core.web.tables import Input, Job, JobInput, Result, Revision
 from evident_core.work import WorkInput
 from evident_manufacturing import versions
-from evident_manufacturing.alarms import Alarm
 from evident_manufacturing.desk import ARRIVED, TASK, Options, Record, looked_at
 from evident_manufacturing.inspection.schema import Inspection
+from evident_manufacturing.station_alarms import keep_alarm, key_of, not_later
 from evident_manufacturing.told import Told, ToldAlarm
 
 MAX_INSPECTION: Final = 16 * MIB
 _TRIES: Final = 3
-_ALARM: Final = "alarm"
-_TOLD_CODES: Final = (
-    "outbox_full",
-    "model_not_ready",
-    "source_lost",
-    "frozen_camera",
-    "half_scan",
-    "image_refused",
-    "calibration_expired",
-)
 
 
 class Received(Frozen):
@@ -83,7 +72,7 @@ def complete(event_id: str, inspection: FileStorage, image: FileStorage, templat
         job = _job(session, owner, event_id)
         if job is None or job.result_id is None:
             raise NotFound(f"There is no event {event_id[:64]!r}; tell it first.", event_id=event_id[:64])
-        done, result_id, job_id = job.key == _key("board", event_id), job.result_id, job.id
+        done, result_id, job_id = job.key == key_of("board", event_id), job.result_id, job.id
     if done:
         return Received(event_id=event_id, status=200)
     told = Record.model_validate_json(frame.store.result(result_id, owner).body).event
@@ -101,13 +90,14 @@ def complete(event_id: str, inspection: FileStorage, image: FileStorage, templat
     record = sandbox.run(looked_at, held, told, files, limits=frame.settings.sandbox)
     with frame.store.session() as session:
         job = owned(session, Job, job_id, owner, lock=True)
-        if job.result_id is None or job.key == _key("board", event_id):
+        if job.result_id is None or job.key == key_of("board", event_id):
             return Received(event_id=event_id, status=200)
-        before, job.key = job.result_id, _key("board", event_id)
-        after = _put(session, record, job.key, job.options, [row.id for row in rows])
+        before, job.key = job.result_id, key_of("board", event_id)
+        input_ids = list(dict.fromkeys(row.id for row in rows))  # the golden sample may itself come down the line
+        after = _put(session, record, job.key, job.options, input_ids)
         # Under a new id, since what is read of a result is remembered by it. Labels given meanwhile go along.
         session.execute(update(Revision).where(Revision.result_id == before).values(result_id=after.id))
-        session.add_all(JobInput(job_id=job_id, input_id=row.id, position=at) for at, row in enumerate(rows))
+        session.add_all(JobInput(job_id=job_id, input_id=each, position=at) for at, each in enumerate(input_ids))
         job.result_id = after.id
         session.flush()
         session.execute(delete(Result).where(Result.id == before))
@@ -121,7 +111,7 @@ def _receive_all(events: Sequence[Told | ToldAlarm], specifications: Mapping[str
         found = [
             _receive(session, each, specifications[each.specification])
             if isinstance(each, Told)
-            else _receive_alarm(session, each)
+            else Received(event_id=each.event_id, status=201 if keep_alarm(session, each) else 200)
             for each in events
         ]
         if new := [each.event_id for each in found if each.status == 201]:
@@ -142,7 +132,7 @@ def _receive(session: Session, told: Told, specification: str) -> Received:
         if event is not None and event.image.sha256 != told.image.sha256:
             detail = f"Event {told.event_id} is known already, of another picture."
             return Received(event_id=told.event_id, status=409, detail=detail)
-        whole = job.key == _key("board", told.event_id)
+        whole = job.key == key_of("board", told.event_id)
         return Received(event_id=told.event_id, status=200, wants=() if whole else wants)
     options = Options(
         part_id=told.part_id,
@@ -152,7 +142,7 @@ def _receive(session: Session, told: Told, specification: str) -> Received:
         taken=told.taken,
         specification=specification,
     ).model_dump(mode="json")
-    key = _key("event", told.event_id)
+    key = key_of("event", told.event_id)
     record = Record(inspection=told.inspection(), statistics=None, pixels=f"file {told.image.sha256}", event=told)
     result = _put(session, record, key, options, [])
     session.add(
@@ -165,74 +155,16 @@ def _receive(session: Session, told: Told, specification: str) -> Received:
             options=options,
             state="done",
             result_id=result.id,
-            finished=_not_later(told.inspected),
+            finished=not_later(told.inspected),
         )
     )
     session.flush()
     return Received(event_id=told.event_id, status=201, wants=wants)
 
 
-def _receive_alarm(session: Session, told: ToldAlarm) -> Received:
-    """Of a station's alarm only the newest word is kept; its agent tells the words of one alarm in their order."""
-    owner = current_frame().caller.id
-    key = _key("alarm", f"{told.station} {told.code}")
-    row = session.scalar(select(Result).where(Result.owner == owner, Result.key == key).with_for_update())
-    if row is not None and row.options["event_id"] == told.event_id:
-        return Received(event_id=told.event_id, status=200)
-    body, options = told.model_dump_json().encode(), told.model_dump(mode="json")
-    if row is None:
-        values = {"owner": owner, "service": TASK.service, "version": _ALARM, "key": key}
-        session.add(Result(**values, options=options, body=body))
-    else:
-        row.options, row.body, row.created = options, body, now()
-    session.flush()
-    return Received(event_id=told.event_id, status=201)
-
-
-def dismiss_alarm(event_id: str) -> None:
-    """Take an alarm off the line whose agent will not clear it, for one that was taken down; a new one is shown again.
-
-    Raises:
-        NotFound: No alarm that is raised has this id.
-    """
-    frame = current_frame()
-    with frame.store.session() as session:
-        for row in session.scalars(_alarms().with_for_update()):
-            if row.options["event_id"] == event_id and row.options["state"] == "raised":
-                row.options = row.options | {"state": "cleared"}
-                frame.audit.append(session, frame.caller.id, "alarm.dismiss", event_id, station=row.options["station"])
-                return
-    raise NotFound(f"No alarm {event_id[:64]!r} is raised; it may be over already.", event_id=event_id[:64])
-
-
-def station_alarms() -> tuple[Alarm, ...]:
-    """The alarms that the caller's agents have raised and not cleared, the newest first."""
-    with current_frame().store.reading() as session:
-        raised = [each.options for each in session.scalars(_alarms()) if each.options["state"] == "raised"]
-    return tuple(
-        Alarm(
-            code=f"station_{each['code']}" if each["code"] in _TOLD_CODES else "station",
-            level="alarm",
-            values={"station": each["station"], "message": each["message"], "event_id": each["event_id"]},
-            message=f"{each['station']}: {each['message']}",
-        )
-        for each in raised
-    )
-
-
-def _alarms() -> Select[Result]:
-    """The newest word of each alarm of the caller's agents, the newest first."""
-    mine = Result.owner == current_frame().caller.id, Result.service == TASK.service, Result.version == _ALARM
-    return select(Result).where(*mine).order_by(Result.created.desc())
-
-
 def _job(session: Session, owner: str, event_id: str) -> Job | None:
-    keys = [_key("event", event_id), _key("board", event_id)]
+    keys = [key_of("event", event_id), key_of("board", event_id)]
     return session.scalar(select(Job).where(Job.owner == owner, Job.run == ARRIVED, Job.key.in_(keys)))
-
-
-def _key(what: str, event_id: str) -> str:
-    return hashlib.sha256(f"{what} {event_id}".encode()).hexdigest()
 
 
 def _put(session: Session, record: Record, key: str, options: dict[str, object], input_ids: Sequence[str]) -> Result:
@@ -247,11 +179,6 @@ def _put(session: Session, record: Record, key: str, options: dict[str, object],
         options=options,
         input_ids=input_ids,
     )
-
-
-def _not_later(inspected: datetime) -> datetime:
-    """An agent's clock may be ahead; nothing was inspected after it was told."""
-    return min(inspected, now())
 
 
 def _specification(name: str) -> str:

@@ -9,6 +9,8 @@ from evident_manufacturing.inspection.assess.spc import Chart
 
 WIDTH: Final = 520
 HEIGHT: Final = 190
+_LEGIBLE: Final = 0.08
+"""Of the height: numbers that stand closer lie over one another."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 12, 22
 
 
@@ -16,12 +18,14 @@ def control_chart(chart: Chart, title: str, notes: Sequence[str]) -> Markup:
     """A chart of one kind.
 
     Args:
-        chart: Its points and limits.
+        chart: Its points, and limits where they are set.
         title: What it shows, for those who hear it.
         notes: What is said of each point when it is pointed at.
     """
     points = chart.points
-    top = max([point.value for point in points] + [point.upper for point in points] + [chart.centre]) * 1.08 or 1.0
+    upper = [point.upper for point in points if point.upper is not None]
+    lower = [point.lower for point in points if point.lower is not None]
+    top = max([point.value for point in points] + upper + [chart.centre]) * 1.08 or 1.0
     step = (WIDTH - _LEFT - _RIGHT) / len(points)
 
     def x(number: float) -> float:
@@ -36,14 +40,12 @@ def control_chart(chart: Chart, title: str, notes: Sequence[str]) -> Markup:
         )
 
     middles = [(x(number + 0.5), y(point.value)) for number, point in enumerate(points)]
-    parts = [Markup('<path class="limit" d="{}"/>').format(steps([point.upper for point in points]))]
-    if any(point.lower > 0 for point in points):
-        parts.append(Markup('<path class="limit" d="{}"/>').format(steps([point.lower for point in points])))
+    parts = [Markup('<path class="limit" d="{}"/>').format(steps(each)) for each in (upper, lower) if any(each)]
     parts.append(Markup('<path class="centre" d="M{} {:.1f} H{}"/>').format(_LEFT, y(chart.centre), WIDTH - _RIGHT))
     parts.append(
         Markup('<path class="axis" d="M{0} {1} V{2} H{3}"/>').format(_LEFT, _TOP, HEIGHT - _BOTTOM, WIDTH - _RIGHT)
     )
-    for value in (0.0, chart.centre, points[-1].upper):
+    for value in _apart((0.0, chart.centre, *upper[-1:]), top):
         parts.append(
             Markup('<text class="tick" x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(
                 _LEFT - 6, y(value) + 4, _shown(chart, value)
@@ -67,6 +69,15 @@ def control_chart(chart: Chart, title: str, notes: Sequence[str]) -> Markup:
     return Markup('<svg class="control-chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         WIDTH, HEIGHT, escape(title), Markup("").join(parts)
     )
+
+
+def _apart(values: Sequence[float], top: float) -> list[float]:
+    """The values whose numbers do not lie over the one before."""
+    kept: list[float] = []
+    for value in values:
+        if not kept or abs(value - kept[-1]) >= top * _LEGIBLE:
+            kept.append(value)
+    return kept
 
 
 def _shown(chart: Chart, value: float) -> str:

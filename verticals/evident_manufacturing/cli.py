@@ -13,6 +13,7 @@ from evident_core.errors import EvidentError, InvalidInput, MissingExtra, NotFou
 from evident_core.settings import load
 from evident_manufacturing import terminal
 from evident_manufacturing.agent_cli import agent, models
+from evident_manufacturing.commands import manufacturing
 from evident_manufacturing.inspection import calibration as certificates
 from evident_manufacturing.inspection.assess import Specification
 from evident_manufacturing.inspection.evaluate import evaluate as measure
@@ -33,11 +34,6 @@ _specification = click.option("--spec", type=click.Path(path_type=Path), help="T
 _calibration = click.option("--calibration", type=click.Path(path_type=Path), help="Certificate of the camera, YAML.")
 _precision = click.option("--precision", type=click.Choice(["int8", "fp32"]), help="By default int8 where it passed.")
 _runtime = click.option("--runtime", type=click.Choice(NAMES), default="onnxruntime", show_default=True)
-
-
-@click.group()
-def manufacturing() -> None:
-    """Board image -> defects in mm, a verdict by the product's specification, and MES events."""
 
 
 @manufacturing.command()
@@ -117,7 +113,8 @@ def watch(
                 continue
             seen.add(key)
             try:
-                found = station.inspect(path.read_bytes(), Part(part_id=path.stem), name=path.name, report=False)
+                part, data = Part(part_id=path.stem), path.read_bytes()
+                found = station.inspect(data, part, name=path.name, report=False, facts=as_json)
             except EvidentError as error:
                 click.echo(f"{path.name}: {error.message}", err=True)
                 failed += 1

@@ -8,8 +8,9 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from evident_core.errors import Conflict, EvidentError, InvalidInput, NotFound, TooLarge
 from evident_core.web.openapi import operation
-from evident_manufacturing import versions
+from evident_manufacturing import past, versions
 from evident_manufacturing.line import window
+from evident_manufacturing.rules import in_words
 
 TAG: Final = "Specifications"
 pages = Blueprint("specification", __name__)
@@ -55,7 +56,7 @@ def edit() -> AnyResponse | tuple[str, int] | str:
         if request.form.get("do") == "keep":
             kept = versions.keep("specification", text)
             return redirect(url_for("specification.page", name=kept.name), 303)
-        return _editor(text, preview=versions.preview(versions.checked(text), window()))
+        return _editor(text, preview=past.preview(versions.checked(text), window()))
     except (InvalidInput, TooLarge, Conflict) as error:
         return _editor(text, error=error), error.status
 
@@ -86,13 +87,13 @@ def keep(body: SpecificationText) -> versions.Document:
     "Try a specification on past boards",
     scope="read",
     body=SpecificationText,
-    returns=versions.Preview,
+    returns=past.Preview,
     problems=(InvalidInput, TooLarge),
     tag=TAG,
 )
-def preview(body: SpecificationText) -> versions.Preview:
+def preview(body: SpecificationText) -> past.Preview:
     """What it would have decided, and on which boards that is another decision; nothing is kept."""
-    return versions.preview(versions.checked(body.text), window())
+    return past.preview(versions.checked(body.text), window())
 
 
 def specification_names() -> list[str]:
@@ -102,7 +103,7 @@ def specification_names() -> list[str]:
 
 
 def _editor(
-    text: str, *, name: str = "", preview: versions.Preview | None = None, error: EvidentError | None = None
+    text: str, *, name: str = "", preview: past.Preview | None = None, error: EvidentError | None = None
 ) -> str:
     return render_template(
         "manufacturing/specification.html",
@@ -112,4 +113,5 @@ def _editor(
         preview=preview,
         error=error,
         wrong=error.details.get("line") if error else None,
+        in_words=in_words,
     )

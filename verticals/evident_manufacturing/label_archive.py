@@ -1,9 +1,10 @@
 """The label set as a file: a ZIP in DeepPCB's layout, as ``train``, ``retrain`` and ``evaluate`` read it."""
 
 import io
+import json
 import zipfile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -14,14 +15,16 @@ from evident_core.errors import InvalidInput
 from evident_core.web.frame import current_frame
 from evident_manufacturing.inspection.ingest import ingest
 from evident_manufacturing.inspection.schema import KINDS
-from evident_manufacturing.labels import LabelledBoard, LabelSet
+from evident_manufacturing.label_sets import WHY, LabelledBoard, LabelSet
 
 _DAY: Final = (1980, 1, 1, 0, 0, 0)
 _JPEG_QUALITY: Final = 95
 
 
 def archive(labels: LabelSet) -> bytes:
-    """A label set as a ZIP in DeepPCB's layout, with ``labels.json`` beside; the same set gives the same bytes.
+    """A label set as a ZIP in DeepPCB's layout; the same set gives the same bytes.
+
+    Beside the layout lies ``labels.json``: the set, and what is left out of it, with the reasons.
 
     Raises:
         InvalidInput: No board is complete.
@@ -67,8 +70,17 @@ def _packed(labels: LabelSet, paths: dict[str, Path]) -> bytes:
             write(f"{stem}.txt", "".join(f"{line}\n" for line in lines).encode())
             listed.append(f"{stem}.jpg {stem}.txt\n")
         write("trainval.txt", "".join(listed).encode())
-        write("labels.json", labels.model_dump_json(indent=1, exclude={"boards": {"__all__": {"job_id"}}}).encode())
+        write("labels.json", json.dumps(_manifest(labels), indent=1, ensure_ascii=False).encode())
     return out.getvalue()
+
+
+def _manifest(labels: LabelSet) -> dict[str, Any]:
+    of_this_place = {"__all__": {"job_id"}}
+    manifest = labels.model_dump(
+        mode="json", exclude={"boards": of_this_place, "contradictions": {"__all__": {"boards": of_this_place}}}
+    )
+    left_out = [{"reason": reason, "boards": boards, "why": WHY[reason]} for reason, boards in labels.left_out.items()]
+    return manifest | {"left_out": left_out}
 
 
 def _jpeg(path: Path) -> bytes:

@@ -1,7 +1,5 @@
-"""What people say of defects: labels that are kept with each board, and the set of them that training reads."""
+"""What people say of defects: labels that are kept with each board, in the order in which they came."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
@@ -12,12 +10,12 @@ from sqlalchemy import select
 from evident_core.errors import InvalidInput, NotFound
 from evident_core.evidence import BBox, Frozen
 from evident_core.web.frame import current_frame
-from evident_core.web.tables import Revision
-from evident_manufacturing.desk import Desk, open_desk
-from evident_manufacturing.inspection.schema import KINDS, Defect
-from evident_manufacturing.line import Board, labelled
+from evident_core.web.tables import Job, Revision
+from evident_manufacturing.desk import ARRIVED, TASK, Desk, Options, light, open_desk, specification_of
+from evident_manufacturing.inspection.schema import KINDS
+from evident_manufacturing.line import Board
 
-Action = Literal["confirm", "reject", "relabel", "add", "clean"]
+Action = Literal["confirm", "reject", "relabel", "add", "clean", "leave_out", "undo"]
 _AT_ONCE: Final = 1000
 """Ids in one question to the database, which takes so many and no more."""
 
@@ -25,10 +23,14 @@ _AT_ONCE: Final = 1000
 class NewLabel(BaseModel):
     """What a person says of a defect, of one that was missed, or of the whole board."""
 
-    action: Action = Field(description="`add`: a defect was missed. `clean`: there is nothing on the whole board.")
-    defect: int | None = Field(None, ge=1, description="Its number; none for `add` and `clean`.")
+    action: Action = Field(
+        description="`add`: a defect was missed. `clean`: there is nothing on the whole board. `leave_out`: the label "
+        "set goes without this board. `undo`: a label is taken back."
+    )
+    defect: int | None = Field(None, ge=1, description="Its number, for `confirm`, `reject` and `relabel`.")
     kind: str = Field("", max_length=40, description="Of `relabel` and `add`: what it is.")
     bbox: BBox | None = Field(None, description="Of `add`: x0, y0, x1, y1 in pixels of the board.")
+    undoes: int | None = Field(None, ge=1, description="Of `undo`: the number of the label that is taken back.")
     reason: str = Field("", max_length=1000)
     after: int | None = Field(None, ge=0, description="Number of the last label seen; refused if there is a newer.")
 
@@ -38,19 +40,24 @@ class NewLabel(BaseModel):
             if self.bbox is None or self.defect is not None:
                 raise ValueError("add needs a bbox, and no number of a defect")
             if not (self.bbox[0] < self.bbox[2] and self.bbox[1] < self.bbox[3]):
-                raise ValueError(f"the corners {self.bbox} are swapped; give x0, y0, x1, y1")
-        elif self.action == "clean":
+                shown = " ".join(f"{each:g}" for each in self.bbox)
+                raise ValueError(f"the corners {shown} are swapped; give x0, y0, x1, y1")
+        elif self.action in ("clean", "leave_out", "undo"):
             if self.bbox is not None or self.defect is not None or self.kind:
-                raise ValueError("clean is said of the whole board; give no defect, no kind and no bbox")
+                of = "a label" if self.action == "undo" else "the whole board"
+                raise ValueError(f"{self.action} is said of {of}; give no defect, no kind and no bbox")
         elif self.defect is None:
             raise ValueError(f"{self.action} needs the number of a defect")
-        if self.action in ("add", "relabel") and self.kind not in KINDS:
-            raise ValueError(f"{self.kind!r} is no kind of defect; there are {', '.join(KINDS)}")
+        if (self.action == "undo") is (self.undoes is None):
+            raise ValueError("undo, and nothing else, needs the number of the label that is taken back, as undoes")
         return self
 
 
 class Label(Frozen):
-    """One label as it is kept; ``number`` counts the labels of a board. That of ``clean`` has the whole board's box."""
+    """One label as it is kept; ``number`` counts the labels of a board.
+
+    That of ``clean`` and ``leave_out`` has the whole board's box; that of ``undo`` is of what ``undoes`` was of.
+    """
 
     number: int
     action: Action
@@ -60,12 +67,21 @@ class Label(Frozen):
     by: str
     at: str
     reason: str
+    undoes: int | None = None
 
 
 class Labels(BaseModel):
-    """All labels of one board, first to last; of two on one defect the later one holds."""
+    """All labels of one board, first to last; of two on one defect the later one holds, of one taken back neither."""
 
     labels: tuple[Label, ...]
+
+
+class LastSaid(Frozen):
+    """The newest label of the caller's that is not taken back, and whose board it is of."""
+
+    job_id: str
+    part_id: str
+    label: Label
 
 
 @dataclass(frozen=True)
@@ -76,67 +92,54 @@ class Said:
         clean: Nothing that was found is a defect, but for what ``defects`` says.
         defects: The label that holds of each defect that has one.
         added: Defects that were missed.
+        left_out: The label set goes without this board, until that is taken back.
+        undone: Numbers of the labels that were taken back: as if they had not been said.
     """
 
     clean: bool
     defects: dict[int, Label]
     added: tuple[Label, ...]
+    left_out: bool = False
+    undone: frozenset[int] = frozenset()
+
+    @property
+    def nothing(self) -> bool:
+        """Nobody has said anything that still holds."""
+        return not (self.clean or self.defects or self.added or self.left_out)
 
     def decided(self, numbers: Iterable[int]) -> set[int]:
         """Which of the defects with these numbers somebody has decided on."""
         return {each for each in numbers if self.clean or each in self.defects}
 
 
-class Entry(Frozen):
-    """A defect as the label set holds it."""
-
-    kind: str
-    bbox: BBox
-
-
-class LabelledBoard(Frozen):
-    """A board on each of whose defects a person has decided."""
-
-    job_id: str
-    image: str
-    template: str
-    name: str
-    labels: int
-    entries: tuple[Entry, ...]
-
-
-class LabelSet(Frozen):
-    """All that people have said, as of now.
-
-    Attributes:
-        version: SHA-256 of its boards: the same labels are the same version, whoever gave them and when.
-        boards: Complete ones, with a template, by their pictures' hashes.
-        incomplete: How many boards have labels, and defects without one.
-        without_template: How many complete boards lack a template or a picture, which the layout needs.
-        other_kind: How many complete boards have a defect of a kind that the detector cannot be taught; they are left
-            out, because without it they would teach that there is nothing.
-    """
-
-    version: str
-    boards: tuple[LabelledBoard, ...]
-    incomplete: int
-    without_template: int
-    other_kind: int = 0
+def kinds_of(options: Options) -> tuple[str, ...]:
+    """What a person may call a defect of a board: the detector's kinds, then those of the board's specification."""
+    specification = specification_of(options.specification)
+    return specification.kinds if specification else KINDS
 
 
 def label(job_id: str, new: NewLabel) -> Labels:
-    """Keep what a person says of a defect of the caller's board.
+    """Keep what a person says of a defect of the caller's board; a label that is taken back already stays so.
 
     Raises:
-        NotFound: There is no such board or defect.
+        NotFound: There is no such board, defect or label.
+        InvalidInput: The kind is none of the board's, the box is not on it, or what would be undone is an undoing.
         Conflict: Somebody labelled it meanwhile.
     """
     frame = current_frame()
     desk = open_desk(job_id)
     change: dict[str, Any] = {"action": new.action, "defect": new.defect, "kind": new.kind, "bbox": new.bbox}
-    if new.action == "add":
+    if new.action in ("add", "relabel") and new.kind not in (kinds := kinds_of(desk.options)):
+        raise InvalidInput(f"{new.kind!r} is no kind of defect of this board; there are {', '.join(kinds)}.")
+    if new.action == "undo":
+        labels = labels_of(desk.result_id)
+        if new.undoes in said(labels.labels).undone:
+            return labels
+        undone = _undoable(labels.labels, new.undoes)
+        change |= {"undoes": undone.number, "defect": undone.defect, "kind": undone.kind, "bbox": undone.bbox}
+    elif new.action == "add":
         _refuse_outside(desk, new.bbox)
-    elif new.action == "clean":
+    elif new.action in ("clean", "leave_out"):
         change["bbox"] = (0.0, 0.0, float(desk.inspection.width), float(desk.inspection.height))
     else:
         defect = next((each for each in desk.inspection.defects if each.number == new.defect), None)
@@ -145,7 +148,8 @@ def label(job_id: str, new: NewLabel) -> Labels:
         change |= {"bbox": defect.bbox, "kind": new.kind if new.action == "relabel" else defect.kind}
     by = frame.caller.name or frame.caller.id
     row = frame.store.revise(desk.result_id, frame.caller.id, change, author=by, reason=new.reason, after=new.after)
-    frame.record("defect.label", job_id, defect=new.defect, label=new.action, number=row.number)
+    undoes = {"undoes": new.undoes} if new.action == "undo" else {}
+    frame.record("defect.label", job_id, defect=change["defect"], label=new.action, number=row.number, **undoes)
     return labels_of(desk.result_id)
 
 
@@ -156,69 +160,42 @@ def labels_of(result_id: str) -> Labels:
 
 def said(labels: Sequence[Label]) -> Said:
     """What holds: of two labels on one thing the later one, and after ``clean`` nothing that was said before."""
-    clean, defects, added = False, dict[int, Label](), list[Label]()
+    clean, left_out, defects, added = False, False, dict[int, Label](), list[Label]()
+    undone = frozenset(each.undoes for each in labels if each.undoes is not None)
     for each in labels:
-        if each.action == "clean":
+        if each.action == "undo" or each.number in undone:
+            continue
+        if each.action == "leave_out":
+            left_out = True
+        elif each.action == "clean":
             clean, defects, added = True, {}, []
         elif each.defect is None:
             added.append(each)
         else:
             defects[each.defect] = each
-    return Said(clean, defects, tuple(added))
+    return Said(clean, defects, tuple(added), left_out, undone)
 
 
-def label_set() -> LabelSet:
-    """The labels of all boards that are complete; of a picture that was inspected twice, the newer labels."""
-    boards = labelled()
-    known = all_labels(boards)
-    complete: dict[str, LabelledBoard] = {}
-    incomplete = without = other = 0
-    for board in boards:
-        labels = known.get(board.result_id or "", ())
-        if not labels or board.record is None:
-            continue
-        inspection = board.record.inspection
-        if len(said(labels).decided(each.number for each in inspection.defects)) < len(inspection.defects):
-            incomplete += 1
-        elif inspection.template is None or not (board.pictured and board.template):
-            without += 1
-        elif (found := _entries(labels, inspection.defects)) is None:
-            other += 1
-        else:
-            complete.setdefault(
-                inspection.input.sha256,
-                LabelledBoard(
-                    job_id=board.job_id,
-                    image=inspection.input.sha256,
-                    template=inspection.template.sha256,
-                    name=inspection.input.name,
-                    labels=len(labels),
-                    entries=found,
-                ),
-            )
-    held = tuple(complete[each] for each in sorted(complete))
-    whole = [[each.image, each.template, [entry.model_dump(mode="json") for entry in each.entries]] for each in held]
-    version = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
-    return LabelSet(version=version, boards=held, incomplete=incomplete, without_template=without, other_kind=other)
-
-
-def _entries(labels: Sequence[Label], defects: Sequence[Defect]) -> tuple[Entry, ...] | None:
-    """What is a defect by these labels, in reading order; None: one is of a kind that the detector cannot be taught.
-
-    A kind that a description names is none of the detector's: it learns what it took such a defect for, which is what
-    the description is compared for next time.
-    """
-    known = said(labels)
-    taken = {each.number: each.naming.instead_of for each in defects if each.naming}
-    entries = []
-    for each in sorted((*known.defects.values(), *known.added), key=lambda one: (one.bbox[1], one.bbox[0])):
-        if each.action == "reject":
-            continue
-        kind = each.kind if each.kind in KINDS else taken.get(each.defect or 0, "")
-        if kind not in KINDS:
-            return None
-        entries.append(Entry(kind=kind, bbox=each.bbox))
-    return tuple(entries)
+def last_said() -> LastSaid | None:
+    """What the caller said last, on whichever board, and has not taken back."""
+    owner = current_frame().caller.id
+    query = (
+        select(Revision, Job.id)
+        .join(Job, Job.result_id == Revision.result_id)
+        .where(Job.owner == owner, Job.service == TASK.service, Job.run.in_((TASK.run, ARRIVED)))
+        .order_by(Revision.created.desc(), Revision.number.desc(), Job.created.desc())
+        .execution_options(yield_per=50)
+    )
+    undone = set[tuple[str, int]]()
+    with current_frame().store.reading() as session:
+        for row, job_id in session.execute(query):
+            each = _label(row)
+            if each.undoes is not None:
+                undone.add((row.result_id, each.undoes))
+            elif (row.result_id, each.number) not in undone:
+                part = light(row.result_id).inspection.part
+                return LastSaid(job_id=job_id, part_id=part.part_id, label=each)
+    return None
 
 
 def all_labels(boards: Sequence[Board]) -> dict[str, tuple[Label, ...]]:
@@ -240,7 +217,17 @@ def _label(row: Revision) -> Label:
     )
 
 
+def _undoable(labels: Sequence[Label], number: int | None) -> Label:
+    found = next((each for each in labels if each.number == number), None)
+    if found is None:
+        raise NotFound(f"There is no label {number} on this board.", label=number)
+    if found.action == "undo":
+        raise InvalidInput(f"Label {number} takes back another one; say anew what holds instead.", label=number)
+    return found
+
+
 def _refuse_outside(desk: Desk, bbox: BBox | None) -> None:
     width, height = desk.inspection.width, desk.inspection.height
     if bbox is None or min(bbox[:2]) < 0 or bbox[2] > width or bbox[3] > height:
-        raise InvalidInput(f"The box {bbox} does not lie on the board of {width} x {height} pixels.", bbox=bbox)
+        shown = " ".join(f"{each:g}" for each in bbox or ())
+        raise InvalidInput(f"The box {shown} does not lie on the board of {width} x {height} pixels.", bbox=bbox)

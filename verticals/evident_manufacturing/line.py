@@ -21,6 +21,7 @@ from evident_manufacturing.inspection.assess.spc import (
     mix_drift,
     p_chart,
     score_drift,
+    settled,
     u_chart,
 )
 from evident_manufacturing.inspection.schema import Decision
@@ -29,6 +30,8 @@ WINDOW: Final = 240
 """Boards that the figures are made of, the newest."""
 SAMPLE: Final = 5
 """Boards in a row that make a sample of the control charts."""
+PACED: Final = 5
+"""Boards from which on a pace is told."""
 
 
 class Board(Frozen):
@@ -90,12 +93,12 @@ class Line(Frozen):
     Attributes:
         boards: How many were inspected; a part that was inspected again counts once, by its newest verdict.
         waiting: How many wait or are being inspected.
-        failed: How many pictures could not be inspected.
+        failed: How many pictures could not be inspected, here or by an agent.
         accepted: Share of the boards; None: there are none.
         last_hour: Boards inspected within the last hour.
-        per_minute: Pace of the newest twenty; None: fewer than two.
+        per_minute: Pace of the newest twenty; None: fewer than five, of which a pace would say little.
         milliseconds: Median time of a whole inspection without its report.
-        p: Chart of the share of boards that were not accepted; None: no boards.
+        p: Chart of the share of boards that were not accepted, with limits from twenty samples on; None: no boards.
         u: Chart of defects per board.
         drift: Of what is measured on each board, the newest twenty against those before.
     """
@@ -177,14 +180,14 @@ def line(boards: Sequence[Board], size: int = SAMPLE, told: Sequence[Alarm] = ()
     decisions = Counter(record.inspection.verdict.decision for record in records)
     samples = tuple(_samples(records, size))
     counted = [each.boards for each in samples]
-    p = p_chart([each.bad for each in samples], counted) if samples else None
-    u = u_chart([each.defects for each in samples], counted) if samples else None
+    p = settled(p_chart([each.bad for each in samples], counted)) if samples else None
+    u = settled(u_chart([each.defects for each in samples], counted)) if samples else None
     drift = _drift(records)
     hour = now() - timedelta(hours=1)
     return Line(
         boards=len(records),
         waiting=sum(board.state in OPEN_STATES for board in boards),
-        failed=sum(board.state == "failed" for board in boards),
+        failed=sum((board.error or {}).get("images", 1) for board in boards if board.state == "failed"),
         decisions={decision: decisions[decision] for decision in Decision},
         weak=sum(record.inspection.verdict.weak for record in records),
         accepted=decisions[Decision.ACCEPT] / len(records) if records else None,
@@ -229,7 +232,7 @@ def _samples(records: Sequence[Record], size: int) -> Iterator[Sample]:
 
 def _pace(done: Sequence[Board]) -> float | None:
     times = [board.finished for board in done[-RECENT:] if board.finished]
-    took = (max(times) - min(times)).total_seconds() if len(times) > 1 else 0.0
+    took = (max(times) - min(times)).total_seconds() if len(times) >= PACED else 0.0
     return (len(times) - 1) / took * 60 if took > 0 else None
 
 

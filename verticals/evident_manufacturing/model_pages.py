@@ -14,8 +14,8 @@ from evident_core.web.openapi import operation
 from evident_core.web.problems import wants_page
 from evident_manufacturing import registry, trainings
 from evident_manufacturing.agent.installed import Kind, stores_folder
-from evident_manufacturing.labels import LabelSet, label_set
-from evident_manufacturing.retraining import COMMAND, TRAINING, refuse_without_extra
+from evident_manufacturing.label_sets import LabelSet, label_set
+from evident_manufacturing.retraining import COMMAND, TRAINING, refuse_without_extra, unreadable
 from evident_manufacturing.settings import ManufacturingSettings
 
 TAG: Final = "Models"
@@ -24,10 +24,11 @@ pages = Blueprint("models", __name__)
 
 
 class Installation(BaseModel):
-    """The models that are here, and what was changed last."""
+    """The models that are here, what was changed last, and the candidates that cannot be read, with the reason."""
 
     kinds: tuple[registry.Models, ...]
     history: tuple[registry.Change, ...]
+    unreadable: dict[str, str]
 
 
 class Version(BaseModel):
@@ -60,6 +61,7 @@ def page() -> str:
         "manufacturing/models.html",
         kinds=kinds,
         history=registry.history(),
+        unreadable=_unreadable(),
         running=trainings.running(),
         labels=labels,
         section=trainings.training_section(),
@@ -76,7 +78,7 @@ def page() -> str:
 @operation("List the models", returns=Installation, tag=TAG)
 def installed() -> Installation:
     """Of each kind the one in use, the one before, and the candidates; with their gates' figures and comparisons."""
-    return Installation(kinds=registry.models(), history=registry.history())
+    return Installation(kinds=registry.models(), history=registry.history(), unreadable=_unreadable())
 
 
 @pages.post(f"/models/{KIND}/promote")
@@ -106,6 +108,21 @@ def promote(kind: Kind, form: Version) -> AnyResponse | Installation:
 def delete(kind: Kind, form: Version) -> AnyResponse | Installation:
     """Its files, its weights and the label set that it was trained on go; the audit log has who."""
     registry.delete(kind, form.version)
+    return redirect(url_for("models.page"), 303) if wants_page() else installed()
+
+
+@pages.post("/models/unreadable/delete")
+@operation(
+    "Delete a candidate that cannot be read",
+    scope="admin",
+    form=Version,
+    returns=Installation,
+    problems=(NotFound, Conflict),
+    tag=TAG,
+)
+def delete_unreadable(form: Version) -> AnyResponse | Installation:
+    """One of `unreadable`: its folder, and the label set that it was trained on, go; the audit log has who."""
+    registry.delete_unreadable(form.version)
     return redirect(url_for("models.page"), 303) if wants_page() else installed()
 
 
@@ -177,6 +194,10 @@ def _accepted(made: JobView) -> AnyResponse:
     response = Response(made.model_dump_json(), 202, mimetype="application/json")
     response.headers["Location"] = where
     return response
+
+
+def _unreadable() -> dict[str, str]:
+    return unreadable(current_frame().store.folder)
 
 
 def _few(labels: LabelSet) -> str:

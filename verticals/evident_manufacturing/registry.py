@@ -166,6 +166,20 @@ def roll_back(kind: Kind, reason: str) -> str:
     return version
 
 
+def delete_unreadable(version: str) -> None:
+    """Delete a candidate whose note or manifest cannot be read, with its weights and its label set.
+
+    Raises:
+        NotFound: There is none of that name, or it can be read.
+        Conflict: The model in use, or the one before, has that name; or the folder cannot be deleted.
+    """
+    frame = current_frame()
+    for kind in KINDS:  # without their locks: what cannot be read is not promoted meanwhile
+        _refuse_needed(stores_folder(frame.store.folder) / kind, version)
+    forget(None, version)
+    frame.record("model.delete", version, kind="")
+
+
 def delete(kind: Kind, version: str) -> None:
     """Delete a candidate that was trained here: its files, its weights, and the label set that it was trained on.
 
@@ -176,11 +190,15 @@ def delete(kind: Kind, version: str) -> None:
     frame = current_frame()
     store = _store(kind)
     with store.changing():
-        pointer = read_pointer(store.folder)
-        if version in (pointer.current, pointer.previous):
-            raise Conflict(f"Model {version} is in use, or would be after a rollback; it stays.", version=version)
+        _refuse_needed(store.folder, version)
         forget(kind, version)
         frame.record("model.delete", version, kind=kind)
+
+
+def _refuse_needed(store: Path, version: str) -> None:
+    pointer = read_pointer(store)
+    if version in (pointer.current, pointer.previous):
+        raise Conflict(f"Model {version} is in use, or would be after a rollback; it stays.", version=version)
 
 
 def _there(kind: Kind) -> bool:
@@ -235,6 +253,6 @@ def _opened(kind: Kind, folder: Path) -> Inspect:
     station = Station(open_installed(folder, kind))
 
     def inspect(data: bytes, part: Part) -> Inspection:
-        return station.inspect(data, part, name=part.part_id, report=False)
+        return station.inspect(data, part, name=part.part_id, report=False, facts=False)
 
     return inspect

@@ -13,7 +13,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from evident_core.errors import InvalidInput, MissingExtra, NotFound
+from evident_core.errors import EvidentError, InvalidInput, MissingExtra, NotFound
 from evident_core.evidence import Frozen
 from evident_core.progress import OnProgress, Progress
 from evident_core.web.jobs import Task
@@ -112,6 +112,29 @@ def candidates(data_dir: Path) -> list[Candidate]:
         if candidate.version == path.parent.name:  # else it is a copy of another's folder
             found.append(candidate)
     return sorted(found, key=lambda each: each.created, reverse=True)
+
+
+def unreadable(data_dir: Path) -> dict[str, str]:
+    """Folders of candidates that cannot be used, by name, and why: of the note or manifest, or a copy of another's."""
+    found = {}
+    usable = {each.version: each for each in candidates(data_dir)}
+    for path in sorted(candidates_folder(data_dir).glob(f"*/{_NOTE}")):
+        name = path.parent.name
+        try:
+            if name in usable:
+                read_manifest(path.parent / "model")
+            else:
+                note = Candidate.model_validate_json(path.read_bytes())
+                found[name] = f"{_NOTE} says that it is of {note.version[:64]!r}."
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            where = ".".join(str(each) for each in first["loc"])
+            found[name] = f"{_NOTE} cannot be read: {f'{where}: ' if where else ''}{first['msg']}."
+        except OSError as error:
+            found[name] = f"{_NOTE} cannot be read: {error.strerror}."
+        except EvidentError as error:
+            found[name] = error.message
+    return found
 
 
 def folder_of(data_dir: Path, kind: Kind, version: str) -> Path:

@@ -26,7 +26,7 @@ _path = click.Path(path_type=Path)
 @click.command()
 @click.argument("image", type=_path)
 @click.option("--template", type=_path, required=True, help="Image of the golden sample, of IMAGE and of all others.")
-@click.option("--among", type=_path, required=True, help="Folder with images of other boards of the product.")
+@click.option("--among", type=_path, required=True, help="Folder with images of boards; IMAGE itself is left out.")
 @click.option("--defect", type=int, help="Number of one defect of IMAGE; by default all of them.")
 @click.option("--top", type=click.IntRange(1, 100), default=5, show_default=True, help="How many for each defect.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
@@ -35,23 +35,33 @@ def similar(image: Path, template: Path, among: Path, defect: int | None, top: i
     if not among.is_dir():
         raise NotFound(f"There is no folder {among}.", path=str(among))
     models, golden = open_models(), read(template, allow_blank=True)
-    mine, queries = _defects(image, golden, models)
+    board = read(image, allow_blank=True)
+    mine, queries = _defects(board, golden, models)
     if defect is not None and defect not in {each.number for each in mine}:
         raise NotFound(f"{image.name} has no defect {defect}; it has {len(mine)}.", defect=defect)
-    own = image.resolve()
-    others = sorted(each for each in among.iterdir() if each.suffix.lower() in _IMAGES and each.resolve() != own)
+    # A copy under another name is the same picture, and a picture that is there twice is one board.
+    seen = {board.input.sha256, golden.input.sha256}
+    others = sorted(each for each in among.iterdir() if each.suffix.lower() in _IMAGES)
     places: list[tuple[Path, Defect]] = []
     vectors: list[Vectors] = []
     for path in track(others, "boards", console=Console(stderr=True), disable=as_json):
         try:
-            found, held = _defects(path, golden, models)
+            other = read(path, allow_blank=True)
+            if other.input.sha256 in seen:
+                continue
+            seen.add(other.input.sha256)
+            found, held = _defects(other, golden, models)
         except EvidentError as error:
             click.echo(f"{path.name}: {error.message}", err=True)
             continue
         places += [(path, each) for each in found]
         vectors.append(held)
     if not places:
-        raise InvalidInput(f"No defect was found on the boards in {among}; there is nothing to compare with.")
+        raise InvalidInput(
+            f"There is no defect on another board to compare with; in {among} are {len(seen) - 2} boards other than "
+            f"{image.name} and its template.",
+            boards=len(seen) - 2,
+        )
     past = np.concatenate(vectors)
     answers = [
         (each, [(*places[row], likeness) for row, likeness in most_alike(query, past, top)])
@@ -64,8 +74,7 @@ def similar(image: Path, template: Path, among: Path, defect: int | None, top: i
         _print(answers)
 
 
-def _defects(path: Path, golden: Board, models: Models) -> tuple[tuple[Defect, ...], Vectors]:
-    board = read(path, allow_blank=True)
+def _defects(board: Board, golden: Board, models: Models) -> tuple[tuple[Defect, ...], Vectors]:
     seen = perceive(board, golden, models)
     return seen.defects, embed(cut_crops(board.gray, golden.gray, seen.defects, alignment=seen.alignment))
 

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from evident_core.errors import InvalidInput, NotFound, TooLarge, UnsupportedMedia
 from evident_core.web.openapi import operation
-from evident_manufacturing import arrivals, told
+from evident_manufacturing import arrivals, station_alarms, told
 from evident_manufacturing.arrivals import Received
 from evident_manufacturing.told import Told, ToldAlarm
 
@@ -76,7 +76,7 @@ def board(event_id: str, form: BoardForm) -> Received:  # noqa: ARG001
 @pages.post("/alarms/<event_id>/dismiss")
 def dismiss(event_id: str) -> AnyResponse:
     """Take an alarm off the line."""
-    arrivals.dismiss_alarm(event_id)
+    station_alarms.dismiss_alarm(event_id)
     return redirect(url_for("manufacturing.home"), 303)
 
 

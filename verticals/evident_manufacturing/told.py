@@ -187,6 +187,7 @@ class ToldAlarm(Frozen):
     message: Annotated[str, Field(max_length=MAX_MESSAGE), AfterValidator(_plain_message)]
     part_id: Text
     at: AwareDatetime
+    images: int = Field(1, ge=1, le=_LARGEST)
 
 
 _ANY: Final[TypeAdapter[Told | ToldAlarm]] = TypeAdapter(Annotated[Told | ToldAlarm, Field(discriminator="form")])

@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import select
 
-from evident_core.errors import InvalidInput, NotFound
+from evident_core.errors import Conflict, InvalidInput, NotFound
 from evident_core.web.deletion import delete_job
 from evident_core.web.frame import current_frame
 from evident_core.web.job_routes import current_jobs
@@ -19,7 +19,7 @@ from evident_manufacturing.inspection.evaluate import pairs
 from evident_manufacturing.inspection.evaluate.pairs import divide, entries, held_back
 from evident_manufacturing.inspection.perceive.detector import fp32_file, read_manifest
 from evident_manufacturing.label_archive import archive, label_name
-from evident_manufacturing.labels import LabelSet
+from evident_manufacturing.label_sets import LabelSet
 from evident_manufacturing.retraining import (
     COMPARE,
     RETRAIN,
@@ -29,6 +29,7 @@ from evident_manufacturing.retraining import (
     candidates_folder,
     folder_of,
     refuse_without_extra,
+    unreadable,
 )
 from evident_manufacturing.settings import ManufacturingSettings, TrainingSection
 from evident_manufacturing.training.comparison import Comparison
@@ -96,21 +97,29 @@ def compare(kind: Kind, candidate: str, labels: LabelSet) -> JobView:
     return _submit(labels, COMPARE, ComparingOptions(kind=kind, current=current, candidate=candidate))
 
 
-def forget(kind: Kind, version: str) -> None:
+def forget(kind: Kind | None, version: str) -> None:
     """Delete a candidate's folder, its training and comparisons, and the label sets that no other work needs.
 
+    Args:
+        kind: Of the model; None: what is in the folder cannot be read.
+        version: Its version, which is the folder's name.
+
     Raises:
-        NotFound: None of that version was trained here.
+        NotFound: None of that version was trained here, or it can be read.
+        Conflict: The folder cannot be deleted.
     """
     frame = current_frame()
-    if version not in {each.version for each in candidates(frame.store.folder) if each.kind == kind}:
-        raise NotFound(f"No {kind} model {version[:64]!r} was trained here.", version=version[:64])
+    readable = {each.version for each in candidates(frame.store.folder) if each.kind == kind}
+    if version not in (readable if kind else unreadable(frame.store.folder)):
+        what = f"No {kind} model" if kind else "No unreadable candidate"
+        raise NotFound(f"{what} {version[:64]!r} was trained here.", version=version[:64])
     query = select(Job).where(Job.run.in_((RETRAIN.run, COMPARE.run)))
     with frame.store.session() as session:
         of_it = [
             (job.id, job.owner)
             for job in session.scalars(query)
-            if job.options.get("kind") == kind and version in (job.options.get("version"), job.options.get("candidate"))
+            if kind in (None, job.options.get("kind"))
+            and version in (job.options.get("version"), job.options.get("candidate"))
         ]
         for job_id, owner in of_it:
             if session.scalar(select(Job.id).where(Job.id == job_id)) is None:
@@ -119,7 +128,10 @@ def forget(kind: Kind, version: str) -> None:
             frame.audit.append(session, frame.caller.id, "job.delete", job_id)
             for row in gone:
                 frame.audit.append(session, frame.caller.id, "input.delete", row.id, sha256=row.sha256)
-    shutil.rmtree(candidates_folder(frame.store.folder) / version)
+    try:
+        shutil.rmtree(candidates_folder(frame.store.folder) / version)
+    except OSError as error:
+        raise Conflict(f"{error.filename} cannot be deleted: {error.strerror}; delete the folder by hand.") from None
 
 
 def running() -> tuple[JobView, ...]:

@@ -9,8 +9,10 @@ from markupsafe import Markup
 
 from evident_core.evidence import Derived, Element, Fact, ImageRegion, Language, Sentence
 from evident_manufacturing.desk import Desk, specification_of
-from evident_manufacturing.inspection.schema import Decision, Inspection, Quantity
+from evident_manufacturing.inspection.assess.called import called, of_the_board
+from evident_manufacturing.inspection.schema import Inspection, Quantity, Reason
 from evident_manufacturing.inspection.write import phrasebook
+from evident_manufacturing.rules import in_words
 from evident_manufacturing.texts import text
 
 SIZES: Final = ("length", "width", "area", "gap")
@@ -29,21 +31,17 @@ class View:
 
     @cached_property
     def called(self) -> dict[int, str]:
-        """What each defect led to: reject, rework, accept, or ``unjudged`` below the specification's score."""
-        found: dict[int, str] = {}
-        for decision in (Decision.ACCEPT, Decision.REWORK, Decision.REJECT):
-            for reason in self.inspection.verdict.reasons:
-                if reason.decision is decision:
-                    found |= dict.fromkeys(reason.defects, str(decision))
-        unjudged = {
-            int(self.facts[claim.facts["number"]].number)
-            for claim in self.inspection.claims
-            if claim.predicate == "score_below"
-        }
-        return {
-            defect.number: found.get(defect.number, "unjudged" if defect.number in unjudged else "accept")
-            for defect in self.inspection.defects
-        }
+        """What each defect leads to by itself: a decision, or ``unjudged`` below the specification's score."""
+        return called(self.inspection)
+
+    @cached_property
+    def together(self) -> tuple[Reason, ...]:
+        """The limits on the count of all defects that the board has passed."""
+        return of_the_board(self.inspection.verdict)
+
+    def rule(self, reason: Reason, language: Language) -> str:
+        """What a rule that was met asks for, in words; empty where it is no limit."""
+        return in_words(reason.rule, reason.limit, language)
 
     def kind(self, kind: str, language: Language) -> str:
         """A kind of defect in words; one that a person added is its own word."""

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from lxml import html
 
 from evident_core.settings import Settings
+from evident_manufacturing import desk
 from evident_manufacturing.pictures import THUMBNAIL
 from evident_manufacturing.samples import samples
 from manufacturing_client import (
@@ -42,6 +43,38 @@ def test_a_board_shows_each_defect_with_its_size_and_box(engineer: FlaskClient, 
         assert f"{defect.size.length.value} ± {defect.size.length.uncertainty}" in row
     assert shown.xpath("//p[@class='verdict']//@data-decision") == [known.verdict.decision]
     assert len(shown.xpath("//ul[@class='reasons']/li")) == len(known.verdict.reasons)
+
+
+def test_why_is_said_in_words_and_the_count_of_all_once(engineer: FlaskClient, line: dict[str, str]) -> None:
+    known = inspection(engineer, line["board_1"])
+    assert "any.rework.count_max" in {each.rule for each in known.verdict.reasons}
+    shown = page(engineer, f"/boards/{line['board_1']}?lang=zh")
+    reasons = {text(each.xpath("./code")[0]): each for each in shown.xpath("//ul[@class='reasons']/li")}
+    assert set(reasons) == {each.rule for each in known.verdict.reasons}
+    assert "短路：不得多于 0 处" in text(reasons["short.reject.count_max"])
+    assert not reasons["any.rework.count_max"].xpath(".//a")
+    assert "整板缺陷合计导致" in text(shown.xpath("//p[@class='together']")[0])
+    by_number = {each.number: each for each in known.defects}
+    own = {number: {} for number in by_number}
+    for reason in known.verdict.reasons[::-1]:
+        for number in () if reason.rule.startswith("any.") else reason.defects:
+            own[number] = reason.decision
+    for number, decision in own.items():
+        assert shown.xpath(f"//tr[@id='defect-{number}']//@data-decision") == [decision or "accept"]
+
+
+def test_a_zone_outside_the_template_refuses_the_board_and_says_why(
+    app: Flask, settings: Settings, client: FlaskClient
+) -> None:
+    shipped = desk.shipped_specification().replace("version: 1", "version: 2")
+    off = shipped.replace("rectangle: [0, 560, 640, 640]", "rectangle: [0, 660, 640, 740]")
+    job_id = client.post("/boards", data=board_form(specification=document(off)), headers=JSON).json["id"]
+    work(app, settings, job_id)
+    shown = page(client, f"/boards/{job_id}?lang=zh")
+    assert "输入无效" in text(shown.xpath("//main")[0])
+    said = text(shown.xpath("//p[@data-problem][@lang='en']")[0])
+    assert "demo-board@2: zone fingers lies outside the board" in said
+    assert "y 660…740 px, and the board is 640 x 640 px" in said
 
 
 def test_each_sentence_leads_to_its_box_in_both_languages(engineer: FlaskClient, line: dict[str, str]) -> None:

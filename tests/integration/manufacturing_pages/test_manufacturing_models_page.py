@@ -2,10 +2,8 @@
 
 import hashlib
 import io
-import json
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -16,17 +14,14 @@ from flask.testing import FlaskClient
 from evident_core.settings import Settings, load
 from evident_core.web.tables import Job
 from evident_manufacturing import retraining, trainings
-from evident_manufacturing.agent.installed import bundle
 from evident_manufacturing.app import create_app
 from evident_manufacturing.inspection.evaluate.pairs import compared_on, held_back
-from evident_manufacturing.inspection.perceive.detector import FOLDER, read_manifest, write_manifest
-from evident_manufacturing.retraining import Candidate, candidates_folder
+from evident_manufacturing.inspection.perceive.detector import FOLDER, read_manifest
+from evident_manufacturing.retraining import candidates_folder
 from evident_manufacturing.samples import samples
-from evident_manufacturing.training.comparison import Comparison, Finding, Measured
+from evident_manufacturing.training.comparison import Comparison
+from manufacturing_candidates import CANDIDATE, SHIPPED, keep_candidate
 from manufacturing_client import HTML, JSON, board_form, client_of, frame, inspection, page, text, work
-
-SHIPPED = read_manifest(FOLDER / "fused").version
-CANDIDATE = "fused-abcd1234-1"
 
 
 @pytest.fixture(scope="module")
@@ -51,37 +46,7 @@ def chief(app: Flask) -> FlaskClient:
 @pytest.fixture
 def candidate(app: Flask) -> Iterator[Path]:
     """The shipped network under another version, as a retraining leaves it; compared, and found no worse."""
-    folder = candidates_folder(frame(app).store.folder) / CANDIDATE
-    (folder / "model").mkdir(parents=True)
-    bundle(FOLDER / "fused", folder / "model")
-    manifest = read_manifest(folder / "model")
-    write_manifest(folder / "model", manifest.model_copy(update={"version": CANDIDATE}))
-    measured = {"map_iou33": 0.9, "map50": 0.8, "precision": 0.9, "recall": 0.9, "f1": 0.9, "threshold": 0.5}
-    figures = {
-        version: Measured(version=f"{version} int8", by_kind={"open": 0.9}, called=called, **measured)
-        for version, called in ((SHIPPED, 2), (CANDIDATE, 1))
-    }
-    note = Candidate(
-        kind="fused",
-        version=CANDIDATE,
-        labels="abcd1234" * 8,
-        trained_on=90,
-        labelled=30,
-        epochs=5,
-        created=datetime(2025, 3, 14, tzinfo=UTC),
-        comparison=Comparison(
-            pairs=20,
-            refused=0,
-            labels=90,
-            clean=20,
-            current=figures[SHIPPED],
-            candidate=figures[CANDIDATE],
-            gains={"open": 0.0},
-            recommendation="promote",
-            findings=(Finding(rule="no_worse", current=0.9, candidate=0.9),),
-        ),
-    )
-    (folder / "candidate.json").write_text(note.model_dump_json())
+    folder = keep_candidate(candidates_folder(frame(app).store.folder) / CANDIDATE)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -257,19 +222,9 @@ def test_the_limits_for_strangers_files_are_not_those_of_long_work(
     assert chief.get(f"/jobs/{long}", headers=JSON).json["state"] == "done"
 
 
-@pytest.mark.usefixtures("shipped_in_use")
-def test_what_cannot_be_read_is_left_out_and_the_page_is_there(app: Flask, chief: FlaskClient, candidate: Path) -> None:
+@pytest.mark.usefixtures("candidate", "shipped_in_use")
+def test_what_inspects_is_not_deleted(chief: FlaskClient, candidate: Path) -> None:
     chief.post("/models/fused/promote", data={"version": CANDIDATE}, headers=JSON)
-    older = candidate.with_name("fused-older-1")
-    older.mkdir()
-    (older / "candidate.json").write_text('{"kind": "fused", "version": "fused-older-1"}')
-    store = frame(app).store.folder / "manufacturing" / "models" / "fused"
-    pointer = json.loads((store / "current.json").read_bytes())
-    (store / "current.json").write_text(json.dumps(pointer | {"previous": "gone-1"}))
-    assert states(chief) == {CANDIDATE: "in use", SHIPPED: "candidate"}
-    page(chief, "/models")
-    shutil.rmtree(older)
-    # What inspects is not deleted.
     answer = chief.post("/models/fused/delete", data={"version": CANDIDATE}, headers=JSON)
     assert (answer.status_code, candidate.is_dir()) == (409, True)
 
@@ -335,6 +290,12 @@ def test_a_retraining_is_a_job_of_the_label_set_and_its_settings(
     (sent,) = answer.json["input_ids"]
     zipped = chief.get("/labels/deeppcb.zip").data
     assert frame(app).store.input(sent, chief_id(app)).sha256 == hashlib.sha256(zipped).hexdigest()
+    # A label that is taken back changes the set of now, and none that was trained on.
+    board = next(iter(chief.get("/labels", headers=JSON).json["boards"]))
+    undo = {"action": "undo", "undoes": board["labels"]}
+    chief.post(f"/boards/{board['job_id']}/labels", json=undo, headers=JSON)
+    assert chief.get("/labels/deeppcb.zip").data != zipped
+    assert frame(app).store.input_path(frame(app).store.input(sent, chief_id(app))).read_bytes() == zipped
     shown = page(chief, answer.headers["Location"])
     assert [each.get("data-stage") for each in shown.xpath("//li[@data-stage]")] == list(retraining.TRAINING)
     assert page(chief, "/models").xpath("//section[@aria-labelledby='running']//a")

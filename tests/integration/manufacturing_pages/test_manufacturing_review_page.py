@@ -13,7 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from evident_core.settings import Settings
-from evident_manufacturing import labels, line, review
+from evident_manufacturing import label_sets, line, review
 from evident_manufacturing.inspection.evaluate import pairs
 from evident_manufacturing.inspection.schema import KINDS
 from manufacturing_client import HTML, JSON, Inspect, board_form, certificate, document, inspection, page, text, work
@@ -204,7 +204,7 @@ def test_a_kind_that_was_described_is_taught_as_what_the_detector_took_it_for(
     assert len(taken) == len(defects)
     assert sorted(each["kind"] for each in held["entries"]) == sorted(taken)
     # A detector without those kinds cannot be taught them; that there is nothing, it must not be taught.
-    monkeypatch.setattr(labels, "KINDS", ("open",))
+    monkeypatch.setattr(label_sets, "KINDS", ("open",))
     left = client.get("/labels", headers=JSON).json
     assert (left["boards"], left["other_kind"]) == ([], 1)
     assert "does not have" in text(page(client, "/review").xpath("//section[@aria-labelledby='set']")[0])

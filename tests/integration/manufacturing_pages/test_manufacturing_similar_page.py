@@ -116,7 +116,7 @@ def test_only_ones_own_boards_are_searched_and_a_deleted_one_is_gone(
     url = f"/boards/{job_id}/defects/1/similar"
     assert stranger.get(url, headers=JSON).json == {"similar": []}
     assert inspector.get(url, headers=JSON).status_code == 404
-    assert "No other board" in stranger.get(f"/boards/{job_id}?defect=1", headers=HTML).text
+    assert "No defect on another board to compare with" in stranger.get(f"/boards/{job_id}?defect=1", headers=HTML).text
     other = samples()["board_2"]
     second = send(app, settings, stranger, other.board.read_bytes(), other.template.read_bytes())
     assert {each["job_id"] for each in stranger.get(url, headers=JSON).json["similar"]} == {second}

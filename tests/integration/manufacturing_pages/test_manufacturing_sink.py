@@ -28,7 +28,7 @@ from evident_manufacturing.delivery.events import alarm_of, event_of
 from evident_manufacturing.inspection.schema import Inspection
 from evident_manufacturing.samples import samples
 from evident_manufacturing.settings import AgentSection
-from manufacturing_client import HTML, JSON, boards_of, client_of, frame, page
+from manufacturing_client import HTML, JSON, boards_of, client_of, frame, page, text
 from manufacturing_specimen import inspection as specimen
 
 HOSTILE = "<img src=x onerror=alert('板')>"
@@ -184,6 +184,18 @@ def test_an_event_alone_is_a_board_and_counts_once(app: Flask, client: FlaskClie
     assert count(app, Job, client) == 1
 
 
+def test_the_golden_sample_itself_may_come_down_the_line(client: FlaskClient) -> None:
+    golden = samples()["board_1"].template.read_bytes()
+    held = _pictured(golden, golden)
+    event = event_of(held, station="aoi-2", inspected=specimen().part.taken)
+    client.post("/events", data=event.body, content_type="application/json")
+    answer = client.post(f"/events/{event.event_id}/board", data=_form(held, golden, golden))
+    assert (answer.status_code, answer.json["status"]) == (200, 201)
+    (job_id,) = boards_of(client).values()
+    assert client.get(f"/boards/{job_id}/board.png").status_code == 200
+    assert client.get(f"/boards/{job_id}", headers=HTML).status_code == 200
+
+
 def test_labels_given_before_the_picture_came_stay(app: Flask, client: FlaskClient) -> None:
     image, template = (samples()["board_1"].board.read_bytes(), samples()["board_1"].template.read_bytes())
     held = _pictured(image, template)
@@ -282,6 +294,33 @@ def test_an_agent_s_alarm_stands_on_the_line_until_it_is_cleared(client: FlaskCl
     assert "<b>camera" not in client.get("/", headers=HTML).text
     client.post("/events", data=cleared.body, content_type="application/json")
     assert client.get("/line", headers=JSON).json["alarms"] == []
+
+
+def test_what_an_agent_could_not_inspect_is_counted_once(client: FlaskClient) -> None:
+    at = specimen().part.taken
+    assert at is not None
+    told_of = {"code": "image_refused", "station": "aoi-3", "at": at}
+    events = [
+        alarm_of(**told_of, number=1, raised=True, message="Image 'a.png' could not be inspected: a PDF.", part_id="a"),
+        alarm_of(**told_of, number=2, raised=True, message="4 images could not be inspected. The last: x.", images=4),
+        alarm_of(**told_of, number=3, raised=False, message="4 images could not be inspected. The last: x."),
+    ]
+    for event in (events[0], events[0], *events, *events):
+        client.post("/events", data=event.body, content_type="application/json")
+    client.post("/events", json=told())
+    figures = client.get("/line", headers=JSON).json
+    assert (figures["failed"], figures["boards"], figures["waiting"]) == (5, 1, 0)
+    shown = page(client, "/?lang=zh")
+    assert "无法检测：5" in text(shown.xpath("//*[@data-tile='waiting']")[0])
+    cards = shown.xpath("//ul[@class='boards']/li[.//*[@class='fine board-error']]")
+    assert [text(each.xpath(".//strong")[0]) for each in cards] == ["aoi-3", "a"]
+    assert "a PDF" in text(cards[1].xpath(".//span[@lang='en']")[0])
+    where = cards[1].xpath("./a/@href")[0]
+    failed = page(client, where)
+    assert text(failed.xpath("//h1")[0]) == "a"
+    assert "a PDF" in text(failed.xpath("//p[@data-problem]")[0])
+    assert client.post(f"{where}/delete", headers=HTML).status_code == 303
+    assert client.get("/line", headers=JSON).json["failed"] == 4
 
 
 def test_an_alarm_is_seen_before_the_first_board(client: FlaskClient) -> None:

@@ -79,6 +79,37 @@ def test_boards_without_a_product_are_counted_apart(client: FlaskClient, inspect
     assert "name no product, left out: 1" in shown.text
 
 
+def test_a_zone_that_does_not_lie_on_past_boards_is_told(engineer: FlaskClient, line: dict[str, str]) -> None:
+    off = changed(4, "rectangle: [0, 560, 640, 640]", "rectangle: [700, 0, 900, 640]")
+    (found,) = engineer.post("/specifications/preview", json={"text": off}, headers=JSON).json["zones"]
+    assert (found["boards"], found["zone"]["outside"]) == (len(line), True)
+    assert (
+        "zone fingers lies outside the board: it is at x 700…900, y 0…640 px, and the board is 640 x 640 px"
+        in (found["message"])
+    )
+    shown = html.fromstring(engineer.post("/specification?lang=zh", data={"text": off, "do": "try"}, headers=HTML).text)
+    warned = text(shown.xpath("//p[@role='alert'][@data-zone='fingers']")[0])
+    assert "区域 fingers 在电路板之外：其范围为 x 700…900, y 0…640 px" in warned
+    partly = changed(4, "rectangle: [0, 560, 640, 640]", "rectangle: [0, 560, 700, 700]")
+    shown = html.fromstring(
+        engineer.post("/specification?lang=en", data={"text": partly, "do": "try"}, headers=HTML).text
+    )
+    assert "reaches beyond the board" in text(shown.xpath("//p[@data-zone='fingers']")[0])
+    same = engineer.post("/specifications/preview", json={"text": desk.shipped_specification()}, headers=JSON).json
+    assert same["zones"] == []
+
+
+def test_rules_and_refusals_are_told_in_chinese_on_a_chinese_page(engineer: FlaskClient, line: dict[str, str]) -> None:
+    answer = engineer.post(
+        "/specification?lang=zh", data={"text": "product: demo-board\nversion: 5\ndefault: rework\n", "do": "try"}
+    )
+    assert "规格未列出的类型" in html.fromstring(answer.text).xpath("string(//section[@class='preview'])")
+    wrong = engineer.post("/specification?lang=zh", data={"text": "product: a\nversion: [\n", "do": "keep"})
+    alert = html.fromstring(wrong.text).xpath("//div[@role='alert']")[0]
+    assert "输入无效：第 3 行" in text(alert)
+    assert "is not YAML" in text(alert.xpath(".//span[@lang='en']")[0])
+
+
 @pytest.mark.parametrize("do", ["try", "keep"])
 def test_a_mistake_is_shown_at_its_line_and_the_text_stays(client: FlaskClient, do: str) -> None:
     wrong = changed(3, "length_max: 0.50 mm", "length_max: 0.50 inch")

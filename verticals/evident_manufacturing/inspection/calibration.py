@@ -11,7 +11,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -141,6 +140,8 @@ def valid(calibration: Calibration, on: date, camera: str = "") -> bool:
 
 def save(calibration: Calibration, path: Path) -> None:
     """Write a certificate as YAML."""
+    import yaml
+
     text = yaml.safe_dump({"unit": "mm", **calibration.model_dump(mode="json")}, sort_keys=False, allow_unicode=True)
     path.write_text(text, encoding="utf-8")
 
@@ -163,6 +164,8 @@ def load(path: Path) -> Calibration:
 
 def parse(text: str, *, name: str = "the calibration") -> Calibration:
     """:func:`load` of text."""
+    import yaml  # an agent without a certificate starts without it: it takes 10 ms
+
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
@@ -38,7 +39,9 @@ class Curve(Frozen):
 
 
 def measure(setup: Setup, runs: Sequence[Run], epochs: int, out: Path, deadline: float | None = None) -> Curve:
-    """All rounds of all runs, each run in a process of its own; ``curve.json`` is written after each point.
+    """All rounds of all runs, each in a process of its own; ``curve.json`` is written after each point.
+
+    A run whose process fails or dies is left out of later rounds, and the others go on.
 
     Args:
         setup: What they share.
@@ -57,28 +60,33 @@ def measure(setup: Setup, runs: Sequence[Run], epochs: int, out: Path, deadline:
         epochs=(),
         points=(),
     )
-    with ProcessPoolExecutor(len(runs), mp_context=get_context("spawn")) as pool:
-        for number, share in enumerate(SHARES):
-            began = time.monotonic()
-            curve = curve.model_copy(update={"epochs": (*curve.epochs, epochs)})
-            waited = [pool.submit(advance, run, number, share, epochs, setup) for run in runs]
-            moved = []
+    for number, share in enumerate(SHARES):
+        began = time.monotonic()
+        curve = curve.model_copy(update={"epochs": (*curve.epochs, epochs)})
+        moved = []
+        with ExitStack() as running:
+            # A pool for each: one whose process dies takes all that it was given with it.
+            pools = [running.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn"))) for _ in runs]
+            waited = [
+                pool.submit(advance, run, number, share, epochs, setup) for pool, run in zip(pools, runs, strict=True)
+            ]
             for each in as_completed(waited):
                 if failure := each.exception():
-                    print(f"A run failed and is left out: {failure}", flush=True)  # noqa: T201
+                    run = runs[waited.index(each)]
+                    print(f"{run.strategy} {run.seed} failed and is left out: {failure!r}", flush=True)  # noqa: T201
                     continue
                 run, point = each.result()
                 moved.append(run)
                 curve = curve.model_copy(update={"points": (*curve.points, point)})
                 (out / "curve.json").write_text(curve.model_dump_json(indent=1))
                 print(table(curve).splitlines()[-1], flush=True)  # noqa: T201
-            if not moved:
-                break
-            runs = moved
-            if deadline and number + 1 < len(SHARES):
-                pace = max(point.seconds[1] for point in curve.points[-len(runs) :])
-                start = time.monotonic() - began - pace * epochs
-                epochs = max(1, int(((deadline - time.monotonic()) / (len(SHARES) - number - 1) - start) / pace))
+        if not moved:
+            break
+        runs = moved
+        if deadline and number + 1 < len(SHARES):
+            pace = max(point.seconds[1] for point in curve.points[-len(runs) :])
+            start = time.monotonic() - began - pace * epochs
+            epochs = max(1, int(((deadline - time.monotonic()) / (len(SHARES) - number - 1) - start) / pace))
     return curve
 
 

@@ -39,11 +39,16 @@ export async function call(url, { json, ...options } = {}) {
   return body;
 }
 
-function tell(root, text) {
+/** Show a refusal. Its sentence is English: on a page of another language its `kind` stands before it in that one. */
+function tell(root, text, kind = "") {
   const place = root.querySelector("[data-problem]");
   if (!place) return;
   place.textContent = text;
   place.hidden = !text;
+  if (!kind) return;
+  const heading = Object.assign(document.createElement("strong"), { textContent: kind });
+  const sentence = Object.assign(document.createElement("span"), { textContent: text, lang: "en" });
+  place.replaceChildren(heading, " ", sentence);
 }
 
 /* --- dropzone ------------------------------------------------------------------------------------ */
@@ -69,11 +74,11 @@ export function dropzone(form) {
     }
     const request = new XMLHttpRequest(); // fetch does not tell how much has been sent
     const body = new FormData(form);
-    const settle = (text) => {
+    const settle = (text, kind) => {
       form.classList.remove("busy");
       bar.hidden = true;
       input.value = "";
-      tell(form, text);
+      tell(form, text, kind);
     };
     request.upload.addEventListener("progress", (event) => {
       if (event.lengthComputable) bar.value = event.loaded / event.total;
@@ -90,7 +95,7 @@ export function dropzone(form) {
       } catch {
         /* a proxy's own page: say that it failed */
       }
-      settle(problem.detail ?? form.dataset.failed);
+      settle(problem.detail ?? form.dataset.failed, JSON.parse(form.dataset.kinds ?? "{}")[problem.code]);
       form.dispatchEvent(new CustomEvent("evident:refused", { bubbles: true, detail: problem }));
     });
     request.open("POST", form.action);

@@ -75,7 +75,8 @@ export function keys(questions) {
     const at = Math.max(0, all.indexOf(document.activeElement.closest(".question")));
     const key = event.key.toLowerCase();
     if (key === "j" || key === "k") return focus(all[at + (key === "j" ? 1 : -1)]);
-    const answer = all[at]?.querySelector(`[data-key="${CSS.escape(key)}"]`);
+    const asked = `[data-key="${CSS.escape(key)}"]`;
+    const answer = all[at]?.querySelector(asked) ?? document.querySelector(`[data-undo] ${asked}`);
     if (!answer) return;
     event.preventDefault();
     if (answer.localName !== "option") {

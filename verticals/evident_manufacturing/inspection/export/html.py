@@ -12,8 +12,9 @@ from PIL import Image
 
 from evident_core.errors import InvalidInput
 from evident_core.evidence import Language, Sentence
+from evident_manufacturing.inspection.assess.called import called, of_the_board
 from evident_manufacturing.inspection.assess.ledger import SIZES
-from evident_manufacturing.inspection.schema import Decision, Inspection
+from evident_manufacturing.inspection.schema import Inspection
 from evident_manufacturing.inspection.write import phrasebook
 
 _SHOWN_AS_IT_IS = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
@@ -32,22 +33,11 @@ def to_html(inspection: Inspection, image: bytes | None = None) -> bytes:
     report = inspection.report
     if report is None:
         raise InvalidInput(f"The report of part {inspection.part.part_id!r} was not written; write it first.")
-    called: dict[int, str] = {
-        number: decision
-        for decision in (Decision.ACCEPT, Decision.REWORK, Decision.REJECT)
-        for reason in inspection.verdict.reasons
-        if reason.decision is decision
-        for number in reason.defects
-    }
-    unjudged = {
-        int(report.fact(claim.facts["number"]).number) for claim in report.claims if claim.predicate == "score_below"
-    }
-    for defect in inspection.defects:
-        called.setdefault(defect.number, "unjudged" if defect.number in unjudged else Decision.ACCEPT)
     page = _template().render(
         inspection=inspection,
         picture=_data_uri(image) if image else "",
-        called=called,
+        called=called(inspection),
+        together=of_the_board(inspection.verdict),
         sizes=SIZES,
         words=phrasebook().words,
         labels=phrasebook().labels,
