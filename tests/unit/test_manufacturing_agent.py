@@ -1,5 +1,6 @@
-"""The parts of the agent: sources, watchdog, metrics."""
+"""The parts of the agent: sources, watchdog, metrics, start."""
 
+import gc
 import itertools
 import math
 import os
@@ -18,6 +19,7 @@ from click.testing import CliRunner
 
 from evident_core.errors import Conflict, NotFound
 from evident_manufacturing import commands
+from evident_manufacturing.agent import starting
 from evident_manufacturing.agent.alarms import CODES
 from evident_manufacturing.agent.camera_source import CameraSource
 from evident_manufacturing.agent.metrics import BUCKETS, Metrics, quantile
@@ -252,6 +254,25 @@ def test_an_agent_starts_without_what_it_does_not_use() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
     assert ran.stdout.strip() == "set()"
+
+
+def test_the_start_turns_the_garbage_collector_on_again_and_keeps_what_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    on = []
+
+    def fail() -> None:
+        with starting():
+            on.append(gc.isenabled())
+            raise ModuleNotFoundError
+
+    with pytest.raises(ModuleNotFoundError):
+        fail()
+    gc.unfreeze()
+    assert on == [False]
+    assert gc.isenabled()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "3"
 
 
 def test_the_group_of_commands_knows_the_agent_beside_all_others() -> None:

@@ -77,6 +77,16 @@ def test_a_detection_and_the_difference_in_it_are_one_place():
     assert (found.bbox, found.kind, found.by_template, found.detector) == (seen.bbox, "spur", "copper", 0.5)
     assert found.template == 1.0
     assert not found.alike
+    assert found.around == (80.0, 80.0, 112.0, 112.0)
+
+
+def test_the_box_of_an_agreed_label_is_the_differences_whatever_the_detector_drew():
+    template = np.full((200, 200), 255, np.uint8)
+    test = template.copy()
+    test[90:102, 90:102] = 0
+    seen = Detection(bbox=(60.0, 82.0, 104.0, 140.0), kind="copper", score=0.9)
+    labels = agreed_labels(places([seen], difference(test, template), test, template))
+    assert labels.xyxy.tolist() == [[80.0, 80.0, 112.0, 112.0]]
 
 
 def test_agreed_places_are_labels():

@@ -3,8 +3,9 @@
 Weak labels (no detector yet): a difference that is surely thicker than a displaced edge is a defect, of the kind that
 the conductors around it give. Self-training (D.-H. Lee, "Pseudo-Label", 2013; two views that must agree as in
 co-training: Blum and Mitchell, 1998): a box is a label only where detector and difference both see it, surely, and as
-the same kind. A picture with any place that is neither surely a defect nor surely none is left out whole: taught
-without that box, a missed defect would become background.
+the same kind. Its box is the difference's: a detector that is taught its own boxes moves them a little in each round,
+and they drift from what a person would draw. A picture with any place that is neither surely a defect nor surely none
+is left out whole: taught without that box, a missed defect would become background.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from evident_core.evidence import BBox
 from evident_manufacturing.inspection.evaluate.metrics import Boxes
-from evident_manufacturing.inspection.perceive.arbiter import Proposal, kind_of, propose
+from evident_manufacturing.inspection.perceive.arbiter import Proposal, grown, kind_of, propose
 from evident_manufacturing.inspection.perceive.difference import TOLERANCE, Difference
 from evident_manufacturing.inspection.schema import KINDS, Detection, Seen
 
@@ -42,6 +43,7 @@ class Place:
     Attributes:
         kind: As the detector names it, or the conductors around it where the detector is silent.
         by_template: As the conductors around its largest difference name it; empty: there is no difference.
+        around: Box around its differences, with the margin of a label; None: there is none.
     """
 
     bbox: BBox
@@ -49,6 +51,7 @@ class Place:
     by_template: str
     detector: float
     template: float
+    around: BBox | None = None
 
     @property
     def vote(self) -> float:
@@ -99,7 +102,7 @@ def _labels(seen: Sequence[Place], defect: Callable[[Place], bool], nothing: Cal
     if any(not nothing(each) for each in seen if each not in kept):
         return None
     return Boxes(
-        np.array([each.bbox for each in kept], np.float64).reshape(-1, 4),
+        np.array([each.around or each.bbox for each in kept], np.float64).reshape(-1, 4),
         np.array([KINDS.index(each.kind) for each in kept], np.int64),
         np.array([each.vote for each in kept], np.float64),
     )
@@ -112,4 +115,5 @@ def _place(proposal: Proposal, test: Gray, laid: Gray) -> Place:
     largest = max(proposal.candidates, key=lambda each: each.area)
     named = proposal.kind if proposal.seen is Seen.GOLDEN else kind_of(largest, test, laid)
     thick = (proposal.features["thickness"] - NO_DEFECT) / (SURE - NO_DEFECT)
-    return Place(proposal.bbox, proposal.kind, named, detector, min(1.0, max(0.0, thick)))
+    around = grown([each.bbox for each in proposal.candidates], test.shape)
+    return Place(proposal.bbox, proposal.kind, named, detector, min(1.0, max(0.0, thick)), around)

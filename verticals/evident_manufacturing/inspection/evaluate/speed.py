@@ -34,11 +34,13 @@ Image = NDArray[np.uint8]
 BATCH: Final = 8
 JPEG: Final = 95
 PARTS: Final = ("int8", "whole", "batches", "queue", "tiles", "start")
-AGENT: Final = (
-    "import os; os.environ['OPENBLAS_NUM_THREADS'] = '1'; import evident_manufacturing.agent.agent, evident_manufacturing.agent.models, "
-    "evident_manufacturing.agent.sources, evident_manufacturing.inspection.pipeline, onnxruntime"
-)
-"""What an agent has in memory when it takes its first image; its command gives OpenBLAS one thread, as here."""
+AGENT: Final = """
+from evident_manufacturing.agent import starting
+with starting():
+    import evident_manufacturing.agent.agent, evident_manufacturing.agent.models, evident_manufacturing.agent.sources
+    import evident_manufacturing.inspection.pipeline, onnxruntime
+"""
+"""What an agent has in memory when it takes its first image, imported as its command does it."""
 ULTRALYTICS: Final = "from ultralytics import YOLO"
 
 

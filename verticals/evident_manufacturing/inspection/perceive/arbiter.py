@@ -24,8 +24,9 @@ from evident_manufacturing.inspection.schema import Candidate, Detection, Seen
 Gray = NDArray[np.uint8]
 NEAR: Final = 3.0
 """Pixels around a detector's box within which a difference is its own."""
-GROWN: Final = 14.0
-"""Pixels by which a box is larger than its difference on each side, where a person draws it (median of DeepPCB)."""
+GROWN: Final = 10.0
+"""Pixels by which a box is larger than its difference on each side, where a person draws it: of 7 to 14, those whose
+boxes overlap the labels of 100 training pairs of DeepPCB best (median IoU 0.88)."""
 FLOOR: Final = 0.02
 """Least score of a box that no difference supports."""
 SAME: Final = 0.55
@@ -137,13 +138,22 @@ def propose(
         if parts or each.score >= floor
     ]
     if template is not None:
-        height, width = test.shape
         for candidate in alone:
-            x0, y0, x1, y1 = candidate.bbox
-            box = (max(0.0, x0 - GROWN), max(0.0, y0 - GROWN), min(width, x1 + GROWN), min(height, y1 + GROWN))
+            box = grown([candidate.bbox], test.shape)
             kind = kind_of(candidate, test, template)
             proposals.append(Proposal(box, kind, Seen.GOLDEN, 0.0, (candidate,)))
     return proposals
+
+
+def grown(boxes: Sequence[BBox], shape: tuple[int, ...]) -> BBox:
+    """One box around several, with the margin that labels have, within a picture of that shape (H, W)."""
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    return (
+        max(0.0, min(x0) - GROWN),
+        max(0.0, min(y0) - GROWN),
+        min(float(shape[1]), max(x1) + GROWN),
+        min(float(shape[0]), max(y1) + GROWN),
+    )
 
 
 def suppress(detections: Sequence[Detection], same: float = SAME) -> list[Detection]:
