@@ -174,7 +174,8 @@ def load(config: Path | None = None, **arguments: Mapping[str, Any]) -> Settings
     """
     named = config or (Path(os.environ[CONFIG]) if os.environ.get(CONFIG) else None)
     if named is not None and not named.is_file():
-        raise InvalidInput(f"The settings file {named} does not exist; create it or unset {CONFIG}.", path=str(named))
+        what = "is not a file; name one" if named.exists() else "does not exist; create it"
+        raise InvalidInput(f"The settings file {named} {what} or unset {CONFIG}.", path=str(named))
     file = named or Path("evident.toml")
     kind = _tree(str(file.absolute()))
     _refuse_unknown_variables(kind)

@@ -46,7 +46,7 @@ def main() -> None:
         for name, board in BOARDS.items()
     }
     _write_json("truth.json", truth)
-    _write("calibration_dots.png", dot_grid(px_per_mm=PX_PER_MM, pitch_mm=PITCH_MM))
+    _write("calibration_dots.png", dot_grid(384, px_per_mm=PX_PER_MM, pitch_mm=PITCH_MM))
     certificate = {
         "id": "EVIDENT-SAMPLE-0001",
         "mm_per_pixel": [1 / PX_PER_MM, 1 / PX_PER_MM],

@@ -15,6 +15,8 @@ from evident_manufacturing.samples import samples
 
 pytestmark = pytest.mark.browser
 LONG = 60_000
+READY = ".questions[aria-busy=false]"
+"""The queue, once its first question has been on the screen and an answer to it is taken."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def test_a_dropped_board_is_inspected_and_the_open_line_learns_of_it(url, line, 
     expect(watching.locator(".live-mark")).to_be_visible()
     before = watching.locator("[data-tile=boards] .tile-value").inner_text()
     page.goto(url)
-    page.get_by_text("What the board is judged by").click()
+    page.locator("details.judged-by summary").click()
     page.locator("select[name=template_id]").click(timeout=5_000)  # nothing lies over it
     page.keyboard.press("Escape")
     page.set_input_files("input[name=template]", samples()["board_4_small_defects"].template)
@@ -123,6 +125,7 @@ def test_a_defect_is_confirmed_in_the_queue(url, line, open_page, shoot):
     shoot(page, "manufacturing-review-zh-dark", full_page=False)
     first = page.locator(".question").first
     asked = first.get_attribute("id")
+    expect(page.locator(READY)).to_be_visible()
     first.get_by_role("button", name="是缺陷", exact=True).click()
     expect(page.locator(f"[id='{asked}']")).to_have_count(0)
     expect(page.locator("[data-left]")).to_contain_text("已标注 1")
@@ -148,6 +151,9 @@ def test_a_missed_defect_is_drawn_on_the_picture(app, url, line, open_page, shoo
     expect(page.locator("#section-labels")).to_contain_text("added: spur")
     labels = app.test_client().get(f"/boards/{line['board_6_displaced']}/labels").json["labels"]
     assert labels[-1]["bbox"] == drawn
+    page.locator("#row-added-1 .evidence").hover()
+    expect(page.locator("#added-1")).to_have_class(re.compile(r"\blit\b"))
+    shoot(page, "manufacturing-added-en", full_page=False)
 
 
 def test_without_javascript_a_box_is_typed_and_a_board_called_clean(url, line, open_page, shoot):
@@ -179,7 +185,7 @@ def test_the_queue_is_answered_by_key(url, line, open_page):
     expect(first.get_by_role("button", name="Is a defect")).to_be_focused()
     expect(page.get_by_text("Keys: Y is a defect")).to_be_visible()
     for key, place in (("y", 0), ("n", 1), ("4", 0)):
-        page.wait_for_load_state()  # the focus is the page's own, and comes before the script that listens to keys
+        expect(page.locator(READY)).to_be_visible()
         asked = page.locator(".question").nth(place).get_attribute("id")
         for _ in range(place):
             page.keyboard.press("j")
@@ -187,16 +193,55 @@ def test_the_queue_is_answered_by_key(url, line, open_page):
         expect(page.locator(f"[id='{asked}']")).to_have_count(0)
         expect(page.locator(".question").first.get_by_role("button", name="Is a defect")).to_be_focused()
         if place == 1:  # the wrong key
-            page.wait_for_load_state()
+            expect(page.locator(READY)).to_be_visible()
             page.keyboard.press("u")
             expect(page.locator(".question").first).to_have_id(asked)
             expect(page.locator(".question").first.get_by_role("button", name="Is a defect")).to_be_focused()
-    page.wait_for_load_state()
+    expect(page.locator(READY)).to_be_visible()
     asked = page.locator(".question").first.get_attribute("id")
     page.keyboard.press("c")
     expect(page.locator(f"[id='{asked}']").get_by_role("button", name="Yes, the board is clean")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator(f"[id='{asked}']")).to_have_count(0)
+
+
+def test_keys_pressed_fast_answer_the_question_that_was_seen_and_no_other(app, url, line, open_page):
+    client = app.test_client()
+
+    def labels() -> list[tuple[str, int, str]]:
+        boards = [each["job_id"] for each in client.get("/line").json["last"] if each["decision"]]
+        found = {job_id: client.get(f"/boards/{job_id}/labels").json["labels"] for job_id in boards}
+        return [(job_id, each["defect"], each["action"]) for job_id, them in found.items() for each in them]
+
+    page, sent = open_page(), []
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    page.goto(f"{url}/review")
+    expect(page.locator(READY)).to_be_visible()
+    before = labels()
+    for number, pause in enumerate((20, 110), 1):
+        known, asked = labels(), page.locator(".question").first.get_attribute("id")
+        for key in "ynyn":
+            page.keyboard.press(key)
+            page.wait_for_timeout(pause)
+        expect(page.locator(f"[id='{asked}']")).to_have_count(0)
+        expect(page.locator("[data-early]")).to_be_visible()
+        expect(page.locator(READY)).to_be_visible()
+        job_id, _, defect = asked.removeprefix("question-").rpartition("-")
+        assert [each for each in labels() if each not in known] == [(job_id, int(defect), "confirm")]
+        assert len(sent) == number
+    # A key that is held: repeats are no answers, however long.
+    asked = page.locator(".question").first.get_attribute("id")
+    for _ in range(20):
+        page.keyboard.down("y")
+        page.wait_for_timeout(40)
+    page.keyboard.up("y")
+    expect(page.locator(f"[id='{asked}']")).to_have_count(0)
+    expect(page.locator(READY)).to_be_visible()
+    assert (len(labels()), len(sent)) == (len(before) + 3, 3)
+    page.keyboard.press("n")  # one that was seen
+    expect(page.locator(READY)).to_be_visible()
+    expect(page.locator("[data-early]")).to_be_hidden()
+    assert len(labels()) == len(before) + 4
 
 
 def test_the_models_page_says_what_inspects(url, line, open_page, shoot):
@@ -248,7 +293,6 @@ def test_the_report_is_whole_on_a_phone_in_the_dark_and_on_paper(app, line, open
 def test_a_refusal_is_headed_in_the_language_of_the_page(url, line, open_page):
     page = open_page(locale="zh-CN", expect_errors=True)
     page.goto(url)
-    page.locator("details.judged-by summary").click()
     page.set_input_files(
         "input[name=specification]", {"name": "s.yaml", "mimeType": "text/yaml", "buffer": b"product: a\nversion: [\n"}
     )

@@ -87,6 +87,19 @@ def test_each_image_becomes_one_part_at_the_mes_and_bad_ones_are_put_aside(
     assert len(list((folder / "done").iterdir())) == 12
 
 
+def test_an_image_of_a_kind_that_is_not_read_is_told_in_a_sentence_and_no_traceback(
+    tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "a.png").write_bytes(b"GIF89a")
+    source = FolderSource(folder)
+    source.next()
+    with Outbox(tmp_path / "outbox.sqlite3", owner="a") as outbox:
+        Agent(SETTINGS, source, inspect, outbox).step()
+    assert "That is a GIF." in (folder / "failed" / "a.png.txt").read_text()
+    assert "That is a GIF." in caplog.text
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def test_a_part_id_that_comes_twice_is_counted_once_and_another_board_under_it_is_put_aside(
     tmp_path: Path, folder: Path, mes: Simulator
 ) -> None:

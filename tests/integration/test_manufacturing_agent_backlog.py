@@ -24,6 +24,7 @@ def test_as_many_images_as_are_asked_for_are_inspected_together_and_told_in_thei
     for number in range(7):
         (folder / f"b{number}.png").write_bytes(b"holiday" if number == 4 else f"board {number}".encode())
     inside, most = 0, 0
+    looked: list[str] = []
     lock, met = threading.Lock(), threading.Barrier(at_once)
 
     def together(data: bytes, part: Part) -> Inspection:
@@ -44,12 +45,21 @@ def test_as_many_images_as_are_asked_for_are_inspected_together_and_told_in_thei
         Simulator() as mes,
         Outbox(tmp_path / "outbox.sqlite3", owner="a") as outbox,
         Running(
-            Agent(settings, FolderSource(folder), together, outbox, RestSink(RestSettings(mes.url)), backoff=QUICK)
+            Agent(
+                settings,
+                FolderSource(folder),
+                together,
+                outbox,
+                RestSink(RestSettings(mes.url)),
+                backoff=QUICK,
+                looked=lambda part: looked.append(part.part_id),
+            )
         ) as running,
     ):
         until(lambda: mes.count.booked == 6 and (folder / "failed" / "b4.png.txt").exists() and not outbox.waiting)
     assert running.error is None
     assert most == at_once
+    assert looked == [f"b{number}" for number in range(7)]  # the one that failed too: its picture may show why
     assert mes.ledger.order == [event_id("aoi-1", f"b{number}") for number in (0, 1, 2, 3, 5, 6)]
     assert (mes.count.doubled, mes.count.out_of_order) == (0, 0)
     assert sorted(path.name for path in (folder / "done").iterdir()) == [f"b{n}.png" for n in (0, 1, 2, 3, 5, 6)]

@@ -74,12 +74,16 @@ def test_a_client_reads_results_and_hears_of_them_and_of_alarms(outbox: Outbox) 
             kind = await connected.nodes.base_event_type.get_child([f"{space}:ResultReadyEventType"])
             subscription = await connected.create_subscription(20, hearing)
             await subscription.subscribe_events(station, kind)
+            everything = Hearing()
+            await (await connected.create_subscription(20, everything)).subscribe_events(evtypes=kind)  # of the Server
             assert await asyncio.to_thread(Courier(outbox, sink).drain, 60)
             for _ in range(1500):
-                if len(hearing.events) == 3:
+                if len(hearing.events) == len(everything.events) == 3:
                     break
                 await asyncio.sleep(0.02)
             assert [event.PartId for event in hearing.events] == ["board-000000", "board-000001", "board-000002"]
+            assert [event.PartId for event in everything.events] == [event.PartId for event in hearing.events]
+            assert {event.SourceName for event in everything.events} == {"aoi-1"}
             assert [event.ResultId for event in hearing.events] == [specimen(n).event_id for n in range(3)]
             assert [event.MeasId for event in hearing.events] == ["1", "2", "3"]
             assert hearing.events[0].Message.Text == "board-000000: reject"
@@ -234,6 +238,28 @@ def test_results_wait_until_a_client_acknowledges_them(outbox: Outbox) -> None:
     finally:
         sink.close()
     assert outbox.waiting == 0
+
+
+def test_a_client_that_acknowledges_again_and_again_fills_no_memory(outbox: Outbox) -> None:
+    settings = OpcUaSettings("aoi-1", port=free_port(), confirm="shown", keep=3)
+    sink = OpcUaSink(settings)
+    assert sink.idle() == ""
+
+    async def client() -> None:
+        async with Client(settings.url, timeout=30) as connected:
+            await connected.load_data_type_definitions()
+            _, methods, space = await management(connected, "aoi-1")
+            for number in range(8):
+                outbox.put([specimen(number)])
+                assert await asyncio.to_thread(Courier(outbox, sink).drain, 20)
+                for _ in range(2):
+                    assert await methods.call_method(f"{space}:AcknowledgeResults", [specimen(number).event_id]) == 0
+
+    try:
+        in_a_loop_of_its_own(client())
+        assert sink._acknowledged <= {specimen(number).event_id for number in (5, 6, 7)}
+    finally:
+        sink.close()
 
 
 def test_nothing_but_an_alarm_is_delivered_where_no_client_acknowledges(outbox: Outbox) -> None:

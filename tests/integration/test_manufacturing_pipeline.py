@@ -5,11 +5,13 @@ import shutil
 from datetime import date
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from evident_core.errors import InvalidInput, ModelNotReady
+from evident_manufacturing.agent.sources import Unusable
 from evident_manufacturing.cli import manufacturing
 from evident_manufacturing.inspection import calibration as certificates
 from evident_manufacturing.inspection.assess import Specification
@@ -159,10 +161,14 @@ def test_the_command_line_inspects_watches_and_measures(tmp_path):
     run = CliRunner()
     image, template = (str(SAMPLES / f"board_1_{kind}.png") for kind in ("test", "template"))
     target = tmp_path / "检测.html"
-    common = ["--template", template, "--spec", str(SPECIFICATION), "--calibration", str(SAMPLES / "calibration.json")]
+    certificate = certificates.load(SAMPLES / "calibration.json").model_copy(update={"camera": "top"})
+    (tmp_path / "top.json").write_text(certificates.text_of(certificate))
+    common = ["--template", template, "--spec", str(SPECIFICATION), "--calibration", str(tmp_path / "top.json")]
+    common += ["--camera", "top"]
     done = run.invoke(manufacturing, ["inspect", image, *common, "--json", "-o", str(target)], catch_exceptions=False)
     found = Inspection.model_validate_json(done.output)
     assert found.verdict.decision is Decision.REJECT
+    assert found.mm_per_pixel == certificate.mm_per_pixel
     assert "<svg" in target.read_text()
     folder = tmp_path / "in"
     folder.mkdir()
@@ -189,3 +195,54 @@ def test_the_command_line_inspects_watches_and_measures(tmp_path):
     assert figures["pairs"] == 1
     assert figures["map_iou33"] > 0.7
     assert set(figures["by_group"]) == {"g"}
+    shutil.copy(data / "trainval.txt", data / "test.txt")
+    told = {
+        name: run.invoke(manufacturing, ["evaluate", str(data), *options], catch_exceptions=False).stdout
+        for name, options in (("trainval", ()), ("test", ("--split", "test.txt")))
+    }
+    assert "trained on are among them" in told["trainval"]
+    assert "trained on" not in told["test"]
+
+
+def test_a_template_that_does_not_fit_because_it_is_transparent_is_refused_with_that(models, tmp_path):
+    golden = cv2.imread(str(SAMPLES / "board_1_template.png"), cv2.IMREAD_GRAYSCALE)
+    clear = np.dstack([golden, golden, golden, np.where(golden > 100, 0, 255).astype(np.uint8)])
+    cv2.imwrite(str(tmp_path / "clear.png"), clear)
+    with pytest.raises(InvalidInput, match=r"transparent pixels of clear\.png were laid on black") as refused:
+        inspect(models, report=False, template=read(tmp_path / "clear.png", allow_blank=True), specification=None)
+    assert refused.value.details["transparent"] == "clear.png"
+
+
+def test_an_image_that_cannot_be_taken_is_told_of_and_the_next_is_inspected(tmp_path):
+    run, image, template = CliRunner(), SAMPLES / "board_1_test.png", str(SAMPLES / "board_1_template.png")
+    long = "a" * 140 + ".png"
+    shutil.copy(image, tmp_path / long)
+    (tmp_path / "b.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "c.png").mkdir()
+    shutil.copy(image, tmp_path / "d.png")
+    done = run.invoke(manufacturing, ["watch", str(tmp_path), "--template", template, "--once"])
+    assert isinstance(done.exception, InvalidInput)
+    assert done.exception.message.startswith("3 of 4 images could not be inspected")
+    told = done.stderr.splitlines()
+    assert [line.split(": ", 1)[0] for line in told] == [long, "b.png", "c.png"]
+    assert "part_id: String should have at most 128 characters" in told[0]
+    assert "There is no file" in told[1]
+    assert "cannot be read: Is a directory" in told[2]
+    assert done.stdout.startswith("d.png  reject")
+    done = run.invoke(manufacturing, ["inspect", str(tmp_path / long), "--template", template])
+    assert isinstance(done.exception, Unusable)
+    assert "give another part_id" in done.exception.message
+
+
+def test_a_part_of_another_product_is_refused_and_one_that_does_not_say_is_of_the_specifications(models):
+    data = (SAMPLES / "board_1_test.png").read_bytes()
+    with pytest.raises(
+        InvalidInput, match="SN-1 is of product 'gearbox', and the specification demo-board@1"
+    ) as refused:
+        station(models).inspect(data, Part(part_id="SN-1", product="gearbox"), name="x.png", report=False)
+    assert refused.value.details["reason"] == "product"
+    assert inspect(models, report=False).part.product == "demo-board"
+    free = station(models, specification=None).inspect(
+        data, Part(part_id="a", product="gearbox"), name="x.png", report=False
+    )
+    assert free.part.product == "gearbox"

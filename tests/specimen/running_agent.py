@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from evident_core.errors import InvalidInput
+from evident_core.errors import InvalidInput, UnsupportedMedia
 from evident_core.evidence import InputRef, Report
 from evident_manufacturing.agent.agent import Agent, AgentSettings
 from evident_manufacturing.agent.sources import Source
@@ -21,6 +21,8 @@ QUICK = Backoff(first=0.02, longest=0.1)
 
 def inspect(data: bytes, part: Part) -> Inspection:
     """A real, small inspection: a board is what begins with "board"; it is good when it says so."""
+    if data.startswith(b"GIF"):
+        raise UnsupportedMedia("That is a GIF.")
     if not data.startswith(b"board"):
         raise InvalidInput("That is no image of a board.")
     if b"crash" in data:

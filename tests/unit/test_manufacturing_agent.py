@@ -20,11 +20,11 @@ from click.testing import CliRunner
 from evident_core.errors import Conflict, NotFound
 from evident_manufacturing import commands
 from evident_manufacturing.agent import starting
-from evident_manufacturing.agent.alarms import CODES
 from evident_manufacturing.agent.camera_source import CameraSource
 from evident_manufacturing.agent.metrics import BUCKETS, Metrics, quantile
 from evident_manufacturing.agent.sources import FolderSource, Taken, Unusable
 from evident_manufacturing.agent.watchdog import EXIT_CODE, Watchdog
+from evident_manufacturing.delivery.events import ALARM_CODES
 from evident_manufacturing.delivery.outbox import Outbox
 from evident_manufacturing.inspection.schema import Part
 
@@ -209,8 +209,8 @@ def test_quantiles_come_from_the_histogram() -> None:
             pytest.approx(metrics.quantile(q)) if q != 0.9 else None
         )
     assert metrics.registry.get_sample_value("evident_outbox_waiting") == 3
-    alarms = {code: metrics.registry.get_sample_value("evident_alarm", {"code": code}) for code in CODES}
-    assert alarms == {code: float(code in raised) for code in CODES}
+    alarms = {code: metrics.registry.get_sample_value("evident_alarm", {"code": code}) for code in ALARM_CODES}
+    assert alarms == {code: float(code in raised) for code in ALARM_CODES}
     metrics.use_model("7")
     metrics.use_model("8")
     assert metrics.registry.get_sample_value("evident_model_info", {"version": "7"}) is None

@@ -10,9 +10,9 @@ import cv2
 import jsonschema
 import numpy as np
 
-from evident_manufacturing.agent.alarms import CODES, Alarms
+from evident_manufacturing.agent.alarms import Alarms
 from evident_manufacturing.agent.watch import CameraWatch, see_calibration
-from evident_manufacturing.delivery.events import ALARM_SCHEMA
+from evident_manufacturing.delivery.events import ALARM_CODES, ALARM_SCHEMA
 from evident_manufacturing.delivery.outbox import Outbox, Receipt
 from evident_manufacturing.inspection.ingest import Board, ingest
 from evident_manufacturing.inspection.schema import Calibration, Part
@@ -64,7 +64,7 @@ def test_an_alarm_is_told_when_it_begins_and_when_it_is_over_and_not_between(tmp
         confirm_all(outbox)
         assert outbox.last_sequence == 2
     schema_codes = validator.schema["properties"]["code"]["enum"]
-    assert schema_codes == list(CODES)
+    assert schema_codes == list(ALARM_CODES)
 
 
 def test_an_alarm_is_over_also_after_a_restart(tmp_path: Path) -> None:
@@ -155,6 +155,27 @@ def test_each_refused_image_counts_in_few_events(tmp_path: Path) -> None:
         alarms.refuse("Image 51 is no board.")
         alarms.close()
         assert [each["message"] for each in events()] == ["Image 51 is no board."]
+
+
+def test_refused_images_that_no_event_told_of_are_told_by_the_agent_that_is_started_after_a_kill(
+    tmp_path: Path,
+) -> None:
+    with Outbox(tmp_path / "outbox.sqlite3", owner="a") as outbox:
+
+        def images() -> list[tuple[int, str]]:
+            found = []
+            while batch := outbox.next_batch(100):
+                found += [json.loads(each.body) for each in batch]
+                outbox.settle(batch, Receipt({each.sequence for each in batch}))
+            return [(each.get("images", 1), each["message"][-21:]) for each in found]
+
+        killed = Alarms(outbox, "aoi-1")
+        for number in range(10, 30):
+            killed.refuse(f"Image {number} is no board.", f"SN-{number}")
+        assert images() == [(1, "Image 10 is no board.")]
+        for left in ([(19, "Image 29 is no board.")], []):
+            Alarms(outbox, "aoi-1").flush()
+            assert images() == left
 
 
 def watched(tmp_path: Path, frames: list[Board], *, live: bool, template: Board | None = None) -> list[dict[str, str]]:

@@ -14,15 +14,17 @@ from PIL import Image
 from evident_core.errors import InvalidInput
 from evident_core.evidence import InputRef
 from evident_manufacturing.inspection.export import FORMATS, export
-from evident_manufacturing.inspection.schema import Inspection, Part
+from evident_manufacturing.inspection.schema import Inspection, Part, Quantity
 from manufacturing_specimen import defect, inspection, size
 
 SIZES = ("length", "width", "area", "gap")
 HOSTILE = "=cmd|' /C calc'!A0\"><script>alert(1)</script>"
+FREE = size(gap=None).model_copy(update={"gap_over": Quantity(value="1.000", uncertainty="0.012", unit="mm")})
 CASES = {
     "usual": inspection,
     "clean": lambda: inspection(defects=()),
     "unmeasured": lambda: inspection(defects=(defect(1, "划痕", size=None, mask_rle=None),)),
+    "nothing within reach": lambda: inspection(defects=(defect(1, size=FREE),)),
     "pixels": lambda: inspection(
         calibration=None, defects=(defect(1, size=size("14.5", "6", "44", "7", unit="px", uncertainty="1.1")),)
     ),
@@ -62,7 +64,7 @@ def of_csv(made: Inspection) -> dict[str, Any]:
                 tuple(float(row[each]) for each in ("x0", "y0", "x1", "y1")),
                 {
                     name: (Decimal(row[name]), Decimal(row[f"{name}_uncertainty"]), row[f"{name}_unit"])
-                    for name in SIZES if row[name]
+                    for name in (*SIZES, "gap_over") if row[name]
                 },
             )
             for row in rows if row["number"]

@@ -125,6 +125,27 @@ def test_what_is_no_image_is_refused_whatever_its_name(data: bytes, what: str) -
         ingest(data, name="board.jpg")
 
 
+@pytest.mark.parametrize(
+    ("data", "name", "otherwise"),
+    [
+        (b"GIF89a" + bytes(40), "anim.gif", False),
+        (b"GIF89a" + bytes(40), "board.png", True),
+        (b"II+\0" + bytes(40), "scan.tif", False),
+        (bytes(100), "photo.heic", False),
+    ],
+)
+def test_a_name_is_spoken_of_only_where_it_says_otherwise(data: bytes, name: str, otherwise: bool) -> None:
+    with pytest.raises(UnsupportedMedia) as refused:
+        ingest(data, name=name)
+    assert ("whatever its name says" in refused.value.message) is otherwise
+
+
+def test_an_alpha_channel_that_hides_nothing_is_no_remark() -> None:
+    solid = np.dstack([np.full((48, 64, 3), 200, np.uint8), np.full((48, 64), 255, np.uint8)])
+    solid[8:20, 6:50, :3] = 20
+    assert codes(ingest(encoded(solid), name="a")) == []
+
+
 def test_an_empty_file_is_refused() -> None:
     with pytest.raises(InvalidInput, match="0 bytes"):
         ingest(b"", name="board.jpg")

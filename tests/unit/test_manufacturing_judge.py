@@ -12,6 +12,7 @@ from evident_manufacturing.inspection.assess import CalibrationState, Specificat
 from evident_manufacturing.inspection.assess.called import called, of_the_board
 from evident_manufacturing.inspection.assess.judge import Outcome, compare, findings, verdict
 from evident_manufacturing.inspection.assess.specification import DecisionRule
+from evident_manufacturing.inspection.export import export
 from evident_manufacturing.inspection.schema import Decision, Defect, Part, Quantity, Verdict
 from manufacturing_specimen import ALIGNMENT, CALIBRATION, DAY, IMAGE, TEMPLATE, defect, inspection, size
 
@@ -216,7 +217,7 @@ def test_a_board_that_a_zone_with_limits_does_not_touch_is_not_judged() -> None:
     with pytest.raises(InvalidInput, match="fingers lies outside the board: it is at x 0…640, y 560…640 px") as refused:
         inspection(height=400, defects=())
     assert "the board is 640 x 400 px (13.33 x 8.333 mm)" in refused.value.message
-    assert refused.value.details == {"zone": "fingers"}
+    assert refused.value.details["zone"] == "fingers"
 
 
 def test_what_only_all_defects_together_lead_to_is_not_said_of_each() -> None:
@@ -226,6 +227,22 @@ def test_what_only_all_defects_together_lead_to_is_not_said_of_each() -> None:
     assert called(made) == dict.fromkeys(range(1, 8), "accept") | {8: "reject", 9: "unjudged"}
     (together,) = of_the_board(made.verdict)
     assert (together.rule, together.limit, len(together.defects)) == ("any.rework.count_max", "6", 8)
+
+
+def test_a_limit_on_all_defects_in_a_zone_is_the_zones_and_not_each_defects() -> None:
+    body = (
+        "zones: {a.b: {rectangle: [0, 0, 600, 600]}}\n"
+        "classes: {spur: {}, any: {zones: {a.b: {rework: {count_max: 2}}}}}"
+    )
+    made = inspection(specification=spec(body), defects=(*TWO_SPURS, defect(3, "spur")))
+    assert made.verdict.decision is REWORK
+    assert called(made) == dict.fromkeys((1, 2, 3), "accept")
+    assert [each.rule for each in of_the_board(made.verdict)] == ["any@a.b.rework.count_max"]
+    page = export(made, "html").decode()
+    assert "All defects in zone “a.b” together: to be reworked (3 &gt; 2)" in page
+    assert "区域“a.b”内缺陷合计：返工（3 &gt; 2）" in page
+    sharp = inspection(specification=spec(body.replace("count_max: 2", "count_max: 0")), defects=TWO_SPURS)
+    assert (called(sharp), of_the_board(sharp.verdict)) == ({1: "rework", 2: "rework"}, ())
 
 
 def test_a_limit_that_any_single_defect_passes_is_behind_each() -> None:

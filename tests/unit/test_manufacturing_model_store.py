@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from evident_core.errors import InvalidInput, ModelNotReady
+from evident_core.errors import InvalidInput, ModelNotReady, TooLarge, UnsupportedMedia
 from evident_core.evidence import InputRef, Report
 from evident_manufacturing.agent.models import Inspect, ModelStore, check, read_pointer
 from evident_manufacturing.inspection.perceive.detector import FOLDER, Manifest, ModelFile, name_beside, write_manifest
 from evident_manufacturing.inspection.schema import Decision, Inspection, Part, Verdict
 
 PART = Part(part_id="B-1")
+FAULTS = {
+    b"not an image": InvalidInput("That is no image."),
+    b"GIF89a": UnsupportedMedia("That is a GIF."),
+    b"too large": TooLarge("That has too many pixels."),
+}
 
 
 def inspection(data: bytes, part: Part, model: str = "m") -> Inspection:
@@ -52,8 +57,8 @@ def load(folder: Path) -> Inspect:
     good = iter(range(int(content.removeprefix("good for ")))) if content.startswith("good for") else None
 
     def inspect(data: bytes, part: Part) -> Inspection:
-        if data == b"not an image":
-            raise InvalidInput("That is no image.")
+        if data in FAULTS:
+            raise FAULTS[data]
         if good is not None and next(good, None) is None:
             raise RuntimeError("out of range")
         return inspection(data, part, model=content)
@@ -109,6 +114,8 @@ def store(tmp_path: Path) -> ModelStore:
 def test_a_new_model_takes_over_and_the_old_one_is_kept(store: ModelStore, tmp_path: Path) -> None:
     with pytest.raises(ModelNotReady, match="none is installed"):
         store.start()
+    with pytest.raises(ModelNotReady, match="No model is in use, and there is none to go back to"):
+        store.rollback()
     for version in ("1", "2", "3"):
         store.install(make_model(tmp_path / version, version, f"v{version}".encode()))
     assert store(b"x", PART).model == "v3"
@@ -203,12 +210,13 @@ def test_a_new_model_that_fails_on_the_line_is_taken_back_and_the_part_inspected
     assert "model 2 was taken back: 3 failures, the last: out of range" in store.notice
 
 
-def test_a_bad_image_is_not_the_models_fault(store: ModelStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", FAULTS)
+def test_a_bad_image_is_not_the_models_fault(data: bytes, store: ModelStore, tmp_path: Path) -> None:
     store.install(make_model(tmp_path / "a", "1", b"v1"))
     store.install(make_model(tmp_path / "b", "2", b"v2"))
     for _ in range(10):
-        with pytest.raises(InvalidInput, match="no image"):
-            store(b"not an image", PART)
+        with pytest.raises(type(FAULTS[data]), match="That"):
+            store(data, PART)
     assert store.pointer.current == "2"
 
 

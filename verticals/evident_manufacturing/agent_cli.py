@@ -48,6 +48,7 @@ def agent(**given: Any) -> None:
     settings = load(None, manufacturing={"agent": {name: value for name, value in given.items() if value is not None}})
     section = _section(settings).agent
     logging.basicConfig(level=settings.web.log_level, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("asyncua").setLevel(logging.ERROR)  # it tells of a thousand nodes, and of each client's reading
     with open_agent(section, _data_dir(settings)) as opened:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: opened.stop())

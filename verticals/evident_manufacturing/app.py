@@ -26,9 +26,12 @@ from evident_core.web.service import create_service
 from evident_manufacturing import (
     desk,
     editor,
+    judged_by,
     likeness,
+    lot_pages,
     model_pages,
     pictures,
+    refused,
     review,
     samples,
     sink,
@@ -43,14 +46,20 @@ from evident_manufacturing.desk import Options, open_desk, task
 from evident_manufacturing.inspection.assess.spc import LEAST_SAMPLES, Chart
 from evident_manufacturing.inspection.export import FORMATS, export
 from evident_manufacturing.inspection.perceive.detector import read_manifest
-from evident_manufacturing.line import PACED, SAMPLE, Line, Sample, line, window
+from evident_manufacturing.line import PACED, SAMPLE, Line, Sample, line, results_of, window
+from evident_manufacturing.lots import lots
+from evident_manufacturing.refusals import in_chinese
 from evident_manufacturing.station_alarms import station_alarms
-from evident_manufacturing.texts import FILE
+from evident_manufacturing.texts import FILE, part_name
 
 TAG: Final = "Boards"
 SHOWN: Final = 12
 """Boards that the line's page shows."""
+NEWEST_PRODUCTS: Final = 3
+NEWEST_LOTS: Final = 5
+"""Lots of a product that it shows."""
 pages = Blueprint("manufacturing", __name__, template_folder="templates")
+pages.add_app_template_global(in_chinese)
 
 
 def create_app(settings: Settings) -> Flask:
@@ -61,9 +70,11 @@ def create_app(settings: Settings) -> Flask:
         settings,
         blueprints=(
             pages,
+            refused.pages,
             review.pages,
             editor.pages,
             likeness.pages,
+            lot_pages.pages,
             model_pages.pages,
             sink.pages,
             job_routes(_sent),
@@ -100,19 +111,23 @@ class LineQuery(BaseModel):
     sample: int = Field(SAMPLE, ge=1, le=100, description="Boards in a row that make a sample of the control charts.")
 
 
+class HomeQuery(LineQuery):
+    """How the line's page is shown."""
+
+    fresh: bool = Field(False, description="Nothing is chosen that the next board would be judged by.")
+
+
 # --- the line ---------------------------------------------------------------------------------------------------------
 
 
 @pages.get("/")
-@operation("The page of the live line", query=LineQuery, returns="text/html", tag="Pages")
-def home(query: LineQuery) -> str:
+@operation("The page of the live line", query=HomeQuery, returns="text/html", tag="Pages")
+def home(query: HomeQuery) -> str:
     """Drop zone, samples, figures, charts, alarms and the last boards."""
     return render_template(
         "manufacturing/home.html",
         samples=list(samples.samples()),
-        templates=versions.templates(),
-        calibrations=versions.documents("calibration"),
-        specifications=editor.specification_names(),
+        offer=judged_by.offer(fresh=query.fresh),
         **_line_values(query.sample),
     )
 
@@ -156,10 +171,11 @@ def submit(form: NewBoard) -> AnyResponse:
     template = sent if sent is not None and sent.filename else form.template_id or None
     job = desk.send(request.files.get("file") or FileStorage(), template, options)
     where = url_for("manufacturing.board", job_id=job.id)
-    if wants_page():
-        return _to(where)
-    response = Response(job.model_dump_json(), 202, mimetype="application/json")
+    response: AnyResponse = (
+        _to(where) if wants_page() else Response(job.model_dump_json(), 202, mimetype="application/json")
+    )
     response.headers["Location"] = where
+    judged_by.remember(response, job, options)
     return response
 
 
@@ -239,6 +255,11 @@ def remove(job_id: str) -> Response:
     return Response(status=204)
 
 
+@pages.app_template_filter("part_name")
+def _part_name(part_id: str) -> str:
+    return part_name(part_id, i18n.language())
+
+
 # --- pieces -----------------------------------------------------------------------------------------------------------
 
 
@@ -257,9 +278,13 @@ def _line_values(size: int) -> dict[str, Any]:
     return {
         "figures": figures,
         "boards": boards[:SHOWN],
+        "highest": results_of(boards),
         "charts": (chart(figures.p), chart(figures.u)),
+        "broken": any(point.signals for each in (figures.p, figures.u) if each for point in each.points),
         "size": size,
         "paced": PACED,
+        "products": lots().products[:NEWEST_PRODUCTS],
+        "newest_lots": NEWEST_LOTS,
         "recent": RECENT,
         "least_samples": LEAST_SAMPLES,
     }
@@ -283,7 +308,7 @@ def _document(kind: versions.Kind, name: str) -> str:
         text = sent.stream.read(1 << 20).decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError:
         raise InvalidInput(f"{sent.filename} is not UTF-8 text; save the {kind} as UTF-8.") from None
-    versions.keep(kind, text)
+    versions.keep(kind, text, sent=True)
     return text
 
 

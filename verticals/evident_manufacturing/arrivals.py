@@ -80,6 +80,8 @@ def complete(event_id: str, inspection: FileStorage, image: FileStorage, templat
         raise NotFound(f"There is no event {event_id[:64]!r}; tell it first.", event_id=event_id[:64])
     held = _inspection(inspection)
     told.refuse_another(held)
+    part = held.part.model_copy(update={"revision": told.revision})  # an agent tells it beside the inspection
+    held = held.model_copy(update={"part": part})
     rows = [_picture(image, held.input.sha256, held.input.name)]
     if held.template:
         known = _template(held.template.sha256)

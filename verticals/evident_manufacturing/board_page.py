@@ -10,6 +10,7 @@ from evident_manufacturing import likeness
 from evident_manufacturing.desk import open_desk
 from evident_manufacturing.inspection.export import FORMATS
 from evident_manufacturing.labels import kinds_of, labels_of, said
+from evident_manufacturing.line import board_of, boards_of
 from evident_manufacturing.texts import both
 from evident_manufacturing.view import SIZES, View
 
@@ -43,11 +44,9 @@ def board_page(job_id: str, query: BoardQuery, draft: Draft | None = None) -> st
     """
     job = current_jobs().get(job_id, current_frame().caller.id)
     if job.result_id is None:
-        name = (job.error or {}).get("part_id", "")  # of an image that an agent refused, and that is not here
-        if job.input_ids:
-            name = current_frame().store.input(job.input_ids[0], current_frame().caller.id).name
-        return render_template("manufacturing/job.html", job=job, name=name)
+        return render_template("manufacturing/job.html", job=job, board=board_of(job_id))
     opened = open_desk(job_id)
+    revisions = boards_of(opened.inspection.part.part_id)
     labels = labels_of(opened.result_id).labels
     pictured, template = (len(job.input_ids) > number for number in (0, 1))
     return render_template(
@@ -65,5 +64,8 @@ def board_page(job_id: str, query: BoardQuery, draft: Draft | None = None) -> st
         said=said(labels),
         pictured=pictured,
         template=template,
+        revisions=sorted(revisions, key=lambda each: (each.revision, each.created)),
+        revision=(opened.record.event or opened.inspection.part).revision,
+        highest=max((each.revision for each in revisions), default=1),
         draft=draft or Draft(),
     )

@@ -12,7 +12,9 @@ from evident_core.cli import format_of, host_option, port_option, serve_app, web
 from evident_core.errors import EvidentError, InvalidInput, MissingExtra, NotFound
 from evident_core.settings import load
 from evident_manufacturing import terminal
+from evident_manufacturing.agent.sources import SUFFIXES, make_part
 from evident_manufacturing.agent_cli import agent, models
+from evident_manufacturing.calibrate_cli import calibrate
 from evident_manufacturing.commands import manufacturing
 from evident_manufacturing.inspection import calibration as certificates
 from evident_manufacturing.inspection.assess import Specification
@@ -22,16 +24,14 @@ from evident_manufacturing.inspection.ingest import read
 from evident_manufacturing.inspection.perceive.detector import FOLDER
 from evident_manufacturing.inspection.perceive.runtime import NAMES
 from evident_manufacturing.inspection.pipeline import Station, open_models
-from evident_manufacturing.inspection.schema import Part
 from evident_manufacturing.similar_cli import similar
 from evident_manufacturing.training_cli import retrain
-
-_IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 _template = click.option("--template", type=click.Path(path_type=Path), help="Image of the golden sample.")
 _specification = click.option("--spec", type=click.Path(path_type=Path), help="The product's specification, YAML.")
 _calibration = click.option("--calibration", type=click.Path(path_type=Path), help="Certificate of the camera, YAML.")
+_camera = click.option("--camera", default="", help="The camera's name, where the calibration is of one camera.")
 _precision = click.option("--precision", type=click.Choice(["int8", "fp32"]), help="By default int8 where it passed.")
 _runtime = click.option("--runtime", type=click.Choice(NAMES), default="onnxruntime", show_default=True)
 
@@ -41,6 +41,7 @@ _runtime = click.option("--runtime", type=click.Choice(NAMES), default="onnxrunt
 @_template
 @_specification
 @_calibration
+@_camera
 @_precision
 @_runtime
 @click.option("--part", "part_id", help="The part's id; by default the file's name.")
@@ -52,6 +53,7 @@ def inspect(
     template: Path | None,
     spec: Path | None,
     calibration: Path | None,
+    camera: str,
     precision: str | None,
     runtime: str,
     part_id: str | None,
@@ -61,9 +63,10 @@ def inspect(
 ) -> None:
     """Inspect one IMAGE and print its defects and verdict."""
     formats = [format_of(path, FORMATS) for path in output]  # before the work, not after it
+    part = make_part({"part_id": part_id or image.stem, "lot": lot, "camera": camera}, image.name)
     station = _station(template, spec, calibration, precision, runtime)
     data = _bytes(image)
-    inspection = station.inspect(data, Part(part_id=part_id or image.stem, lot=lot), name=image.name)
+    inspection = station.inspect(data, part, name=image.name)
     for path, name in zip(output, formats, strict=True):
         write_whole(path, export(inspection, name, data if name == "html" else None))
     if as_json:
@@ -77,6 +80,7 @@ def inspect(
 @_template
 @_specification
 @_calibration
+@_camera
 @_precision
 @_runtime
 @click.option("--once", is_flag=True, help="End when all that is there is inspected, instead of waiting for more.")
@@ -87,6 +91,7 @@ def watch(
     template: Path | None,
     spec: Path | None,
     calibration: Path | None,
+    camera: str,
     precision: str | None,
     runtime: str,
     once: bool,
@@ -103,18 +108,20 @@ def watch(
     sizes: dict[Path, int] = {}
     failed = 0
     while True:
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGES)
+        try:
+            paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        except OSError as error:
+            raise InvalidInput(f"{folder} cannot be read any more: {error.strerror}.", path=str(folder)) from error
         for path in paths:
-            stat = path.stat()
-            key = (path, stat.st_mtime_ns)
+            size, changed = _state(path)
             # A file that is still being written grows: it is taken when it has the size it had at the last look.
-            if key in seen or (not once and sizes.get(path) != stat.st_size):
-                sizes[path] = stat.st_size
+            if (path, changed) in seen or (not once and sizes.get(path) != size):
+                sizes[path] = size
                 continue
-            seen.add(key)
+            seen.add((path, changed))
             try:
-                part, data = Part(part_id=path.stem), path.read_bytes()
-                found = station.inspect(data, part, name=path.name, report=False, facts=as_json)
+                part = make_part({"part_id": path.stem, "camera": camera}, path.name)
+                found = station.inspect(_bytes(path), part, name=path.name, report=False, facts=as_json)
             except EvidentError as error:
                 click.echo(f"{path.name}: {error.message}", err=True)
                 failed += 1
@@ -148,7 +155,7 @@ def evaluate(folder: Path, split: str, part: str, precision: str | None, as_json
     if as_json:
         click.echo(found.model_dump_json(indent=1))
     else:
-        terminal.print_evaluation(Console(), found)
+        terminal.print_evaluation(Console(), found, split, part)
 
 
 @manufacturing.command()
@@ -258,6 +265,7 @@ def serve(host: str | None, port: int | None) -> None:
 
 
 manufacturing.add_command(agent)
+manufacturing.add_command(calibrate)
 manufacturing.add_command(models)
 manufacturing.add_command(retrain)
 manufacturing.add_command(similar)
@@ -272,6 +280,15 @@ def _station(
         specification=Specification.load(_bytes(spec), spec.name) if spec else None,
         calibration=certificates.load(calibration) if calibration else None,
     )
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of change; zeros of what cannot be looked at, so that reading it tells why, once."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _bytes(path: Path) -> bytes:

@@ -23,6 +23,7 @@ from evident_core.web.jobs import Task
 from evident_core.web.tables import Input
 from evident_core.work import Work, WorkInput
 from evident_manufacturing.agent.installed import KINDS, folder_in_use, open_in_use, stores_folder
+from evident_manufacturing.agent.sources import named
 from evident_manufacturing.inspection.assess import Specification
 from evident_manufacturing.inspection.assess.camera import Border, ImageStatistics, half_scan, image_statistics
 from evident_manufacturing.inspection.calibration import parse
@@ -41,7 +42,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    part_id: str = Field("", max_length=128, description="By default the name of the board's file.")
+    part_id: str = Field("", max_length=128, description="By default the file's name; `SN-1.rev2.png` is SN-1 again.")
     product: str = Field("", max_length=128, description="By default the specification's.")
     lot: str = Field("", max_length=128)
     camera: str = Field("", max_length=128)
@@ -132,8 +133,11 @@ def inspect(work: Work, *, on_progress: OnProgress) -> bytes:
     if len(work.inputs) == 2:
         template = ingest(work.inputs[1].path.read_bytes(), name=work.inputs[1].name, allow_blank=True)
     specification = specification_of(options.specification)
+    by_name, revision = named(Path(f"_{source.name}").stem[1:])  # of ".png" nothing is left
+    given = options.part_id.strip()
     part = Part(
-        part_id=options.part_id or Path(source.name).stem[:128] or source.sha256[:12],
+        part_id=given or by_name.strip()[:128] or source.sha256[:12],
+        revision=1 if given else revision,
         product=options.product or (specification.product if specification else ""),
         lot=options.lot,
         camera=options.camera,

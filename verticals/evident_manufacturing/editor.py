@@ -1,5 +1,6 @@
 """The specification editor: versions to read and change, tried on past boards before they are kept."""
 
+import hashlib
 from typing import Final
 
 from flask import Blueprint, redirect, render_template, request, url_for
@@ -9,6 +10,8 @@ from werkzeug.wrappers import Response as AnyResponse
 from evident_core.errors import Conflict, EvidentError, InvalidInput, NotFound, TooLarge
 from evident_core.web.openapi import operation
 from evident_manufacturing import past, versions
+from evident_manufacturing.desk import specification_of
+from evident_manufacturing.inspection.assess.sampling import INSPECTIONS, Plan
 from evident_manufacturing.line import window
 from evident_manufacturing.rules import in_words
 
@@ -20,6 +23,12 @@ class SpecificationText(BaseModel):
     """A specification."""
 
     text: str = Field(max_length=65_536, description="YAML; see the editor for an example.")
+
+
+class KeptText(SpecificationText):
+    """A specification that is to be kept."""
+
+    sure: bool = Field(False, description="Keep it even though past boards of its product would be refused by it.")
 
 
 class SpecificationQuery(BaseModel):
@@ -53,10 +62,14 @@ def edit() -> AnyResponse | tuple[str, int] | str:
     """Check the text and try it on past boards, or keep it as a version; what is wrong is shown at its line."""
     text = request.form.get("text", "").replace("\r\n", "\n")
     try:
-        if request.form.get("do") == "keep":
-            kept = versions.keep("specification", text)
-            return redirect(url_for("specification.page", name=kept.name), 303)
-        return _editor(text, preview=past.preview(versions.checked(text), window()))
+        tried = past.preview(versions.checked(text), window())
+        sure = request.form.get("sure")
+        if sure is None and request.form.get("do") != "keep":
+            return _editor(text, preview=tried)
+        if tried.refused and sure != _hash(text):  # not agreed to, or to another text
+            return _editor(text, preview=tried, asks=True), Conflict.status
+        kept = versions.keep("specification", text)
+        return redirect(url_for("specification.page", name=kept.name), 303)
     except (InvalidInput, TooLarge, Conflict) as error:
         return _editor(text, error=error), error.status
 
@@ -71,14 +84,25 @@ def specifications() -> Documents:
 @pages.post("/specifications")
 @operation(
     "Keep a specification",
-    body=SpecificationText,
+    body=KeptText,
     returns=versions.Document,
     status=201,
     problems=(InvalidInput, Conflict, TooLarge),
     tag=TAG,
 )
-def keep(body: SpecificationText) -> versions.Document:
-    """As the version that it says it is; a version that is kept is never changed."""
+def keep(body: KeptText) -> versions.Document:
+    """As the version that it says it is; a version that is kept is never changed.
+
+    One by which past boards of its product would be refused, as a zone lies outside of them, is kept only with `sure`.
+    """
+    tried = past.preview(versions.checked(body.text), window())
+    if tried.refused and not body.sure:
+        raise Conflict(
+            f"{tried.specification} would refuse {tried.refused} of {tried.boards} past boards of its product: "
+            f"{tried.zones[0].message} To keep it all the same, send it with sure: true.",
+            boards=tried.boards,
+            refused=tried.refused,
+        )
     return versions.keep("specification", body.text)
 
 
@@ -102,8 +126,24 @@ def specification_names() -> list[str]:
     return list(dict.fromkeys([*kept, versions.shipped_name()]))
 
 
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plans(text: str) -> list[Plan]:
+    """The plans by which a specification samples lots; none where it says nothing of them."""
+    specification = specification_of(text)
+    lot = specification.lot if specification else None
+    return [lot.plan(each) for each in INSPECTIONS if each != "reduced" or lot.reduced] if lot else []
+
+
 def _editor(
-    text: str, *, name: str = "", preview: past.Preview | None = None, error: EvidentError | None = None
+    text: str,
+    *,
+    name: str = "",
+    preview: past.Preview | None = None,
+    error: EvidentError | None = None,
+    asks: bool = False,
 ) -> str:
     return render_template(
         "manufacturing/specification.html",
@@ -111,7 +151,10 @@ def _editor(
         name=name,
         names=specification_names(),
         preview=preview,
+        plans=_plans(text) if preview else (),
         error=error,
         wrong=error.details.get("line") if error else None,
         in_words=in_words,
+        asks=asks,
+        sure=_hash(text),
     )

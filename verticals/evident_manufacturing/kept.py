@@ -1,7 +1,7 @@
 """Values that are costly to make and never change under their key, the last few of them kept in memory."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -28,3 +28,8 @@ class Kept(Generic[ValueT]):
             while len(self._values) > self._size:
                 self._values.popitem(last=False)
         return value
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """The keys whose values would have to be made, for who makes many at once."""
+        with self._lock:
+            return [key for key in keys if key not in self._values]

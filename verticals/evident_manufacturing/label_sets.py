@@ -10,7 +10,8 @@ from typing import Final, Literal
 from pydantic import Field
 
 from evident_core.evidence import BBox, Frozen
-from evident_manufacturing.inspection.schema import KINDS, Defect
+from evident_manufacturing.inspection.perceive.arbiter import overlap
+from evident_manufacturing.inspection.schema import KINDS, Defect, Inspection
 from evident_manufacturing.labels import Label, Said, all_labels, said
 from evident_manufacturing.line import Board, labelled
 
@@ -24,6 +25,10 @@ WHY: Final[dict[Reason, str]] = {
     "by_person": "A person said that the set goes without them.",
 }
 """Why boards that have labels are left out of the set."""
+
+
+_SAME: Final = 0.5
+"""Overlap (IoU) from which two boxes of a kind are of one defect."""
 
 
 class Entry(Frozen):
@@ -45,11 +50,21 @@ class LabelledBoard(Frozen):
 
 
 class Claimant(Frozen):
-    """One of the parts of a contradiction; ``entries`` are its defects by its labels."""
+    """One of the parts of a contradiction.
+
+    Attributes:
+        entries: Its defects by its labels.
+        added: Those of them that a person added, in the order in which that was said.
+        width: Of its picture, pixels.
+        height: The same.
+    """
 
     job_id: str
     part_id: str
     entries: tuple[Entry, ...]
+    added: tuple[Entry, ...] = ()
+    width: int
+    height: int
 
 
 class Contradiction(Frozen):
@@ -60,8 +75,9 @@ class Contradiction(Frozen):
 
     @property
     def agreed(self) -> frozenset[Entry]:
-        """The defects that all of them have."""
-        return frozenset.intersection(*(frozenset(each.entries) for each in self.boards))
+        """The defects that all of them have, as each of them has it."""
+        every = [each.entries for each in self.boards]
+        return frozenset(one for some in every for one in some if all(_match(one, others) for others in every))
 
 
 class LabelSet(Frozen):
@@ -106,13 +122,22 @@ class _Complete:
     """A board on each of whose defects somebody has decided."""
 
     board: Board
+    inspection: Inspection
     labels: Sequence[Label]
     holds: tuple[Label, ...]
 
     @property
     def part(self) -> Claimant:
-        entries = tuple(Entry(kind=each.kind, bbox=each.bbox) for each in self.holds)
-        return Claimant(job_id=self.board.job_id, part_id=self.board.part_id, entries=entries)
+        inspection = self.inspection
+        added = sorted((each for each in self.holds if each.action == "add"), key=lambda each: each.number)
+        return Claimant(
+            job_id=self.board.job_id,
+            part_id=self.board.part_id,
+            entries=tuple(Entry(kind=each.kind, bbox=each.bbox) for each in self.holds),
+            added=tuple(Entry(kind=each.kind, bbox=each.bbox) for each in added),
+            width=inspection.width,
+            height=inspection.height,
+        )
 
 
 def label_set() -> LabelSet:
@@ -135,11 +160,13 @@ def label_set() -> LabelSet:
         elif len(holds.decided(each.number for each in inspection.defects)) < len(inspection.defects):
             incomplete += 1
         else:
-            pictures.setdefault(inspection.input.sha256, []).append(_Complete(board, labels, _defects(holds)))
+            pictures.setdefault(inspection.input.sha256, []).append(
+                _Complete(board, inspection, labels, _defects(holds))
+            )
     held, contradictions, kinds = list[LabelledBoard](), list[Contradiction](), Counter[str]()
     for image in sorted(pictures):
         parts = _newest_labels(pictures[image])
-        if len({frozenset(each.part.entries) for each in parts}) > 1:
+        if any(not _alike(parts[0].part.entries, each.part.entries) for each in parts[1:]):
             told = sorted((each.part for each in parts), key=lambda part: part.part_id)
             contradictions.append(Contradiction(image=image, boards=tuple(told)))
             continue
@@ -165,6 +192,26 @@ def label_set() -> LabelSet:
     )
 
 
+def _alike(some: Sequence[Entry], others: Sequence[Entry]) -> bool:
+    """Whether two parts of one picture have the same defects: as many, and each of a kind where another's box lies.
+
+    Boxes of two inspections differ by what the models that drew them differ.
+    """
+    left = list(others)
+    for each in some:
+        if (match := _match(each, left)) is None:
+            return False
+        left.remove(match)
+    return not left
+
+
+def _match(entry: Entry, among: Sequence[Entry]) -> Entry | None:
+    """The one of the same kind whose box overlaps most; None: none is the same defect."""
+    near = [(overlap(one.bbox, entry.bbox), one) for one in among if one.kind == entry.kind]
+    most, found = max(near, key=lambda each: each[0], default=(0.0, None))
+    return found if most >= _SAME else None
+
+
 def _newest_labels(boards: Sequence[_Complete]) -> list[_Complete]:
     """Each part once: of one that was inspected twice, the board that was labelled last."""
     parts: dict[str, _Complete] = {}
@@ -184,9 +231,9 @@ def _defects(holds: Said) -> tuple[Label, ...]:
 def _paired(complete: _Complete) -> LabelledBoard | None:
     """The board as the set has it; None: it lacks a template, or a picture."""
     board = complete.board
-    if board.record is None or not (board.pictured and board.template):
+    if not (board.pictured and board.template):
         return None
-    inspection = board.record.inspection
+    inspection = complete.inspection
     if inspection.template is None:
         return None
     return LabelledBoard(

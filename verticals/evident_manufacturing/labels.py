@@ -16,6 +16,8 @@ from evident_manufacturing.inspection.schema import KINDS
 from evident_manufacturing.line import Board
 
 Action = Literal["confirm", "reject", "relabel", "add", "clean", "leave_out", "undo"]
+LEAST_SIDE: Final = 2
+"""Pixels that the box of an added defect has a side at least; a smaller one is a slip of the hand."""
 _AT_ONCE: Final = 1000
 """Ids in one question to the database, which takes so many and no more."""
 
@@ -42,6 +44,9 @@ class NewLabel(BaseModel):
             if not (self.bbox[0] < self.bbox[2] and self.bbox[1] < self.bbox[3]):
                 shown = " ".join(f"{each:g}" for each in self.bbox)
                 raise ValueError(f"the corners {shown} are swapped; give x0, y0, x1, y1")
+            wide, high = self.bbox[2] - self.bbox[0], self.bbox[3] - self.bbox[1]
+            if min(wide, high) < LEAST_SIDE:
+                raise ValueError(f"the box is {wide:g} x {high:g} pixels; give one of at least {LEAST_SIDE} a side")
         elif self.action in ("clean", "leave_out", "undo"):
             if self.bbox is not None or self.defect is not None or self.kind:
                 of = "a label" if self.action == "undo" else "the whole board"
@@ -186,13 +191,14 @@ def last_said() -> LastSaid | None:
         .order_by(Revision.created.desc(), Revision.number.desc(), Job.created.desc())
         .execution_options(yield_per=50)
     )
-    undone = set[tuple[str, int]]()
+    undone: dict[str, frozenset[int]] = {}
     with current_frame().store.reading() as session:
         for row, job_id in session.execute(query):
             each = _label(row)
-            if each.undoes is not None:
-                undone.add((row.result_id, each.undoes))
-            elif (row.result_id, each.number) not in undone:
+            # Asked of the board's labels, and not of those that came before: a clock may have been set back.
+            if row.result_id not in undone:
+                undone[row.result_id] = said(labels_of(row.result_id).labels).undone
+            if each.undoes is None and each.number not in undone[row.result_id]:
                 part = light(row.result_id).inspection.part
                 return LastSaid(job_id=job_id, part_id=part.part_id, label=each)
     return None

@@ -62,6 +62,13 @@ class Board(Frozen):
         return self.record.inspection.part.part_id if self.record else self.options.part_id or self.name
 
     @property
+    def revision(self) -> int:
+        """Above 1 where the part was inspected again on purpose."""
+        if self.record is None:
+            return 1
+        return (self.record.event or self.record.inspection.part).revision
+
+    @property
     def decision(self) -> Decision | None:
         """What was decided; None before it is."""
         return self.record.inspection.verdict.decision if self.record else None
@@ -76,10 +83,12 @@ class Sample(Frozen):
 
 
 class LastBoard(Frozen):
-    """One board as a line of the list."""
+    """One board as a line of the list; ``superseded``: its part has a higher revision."""
 
     job_id: str
     part_id: str
+    revision: int
+    superseded: bool
     state: str
     decision: Decision | None
     weak: bool
@@ -130,6 +139,18 @@ def labelled() -> tuple[Board, ...]:
     return _read(_boards().where(Job.result_id.in_(select(Revision.result_id))))
 
 
+def board_of(job_id: str) -> Board | None:
+    """The caller's board of a job, whatever became of it; None: there is none."""
+    return next(iter(_read(_boards().where(Job.id == job_id))), None)
+
+
+def boards_of(part_id: str) -> tuple[Board, ...]:
+    """The caller's inspected boards of one part, the newest first."""
+    given, stem = Job.options["part_id"].as_string(), Input.name.startswith(part_id, autoescape=True)
+    found = _read(_boards().where((given == part_id) | ((given == "") & stem)).limit(WINDOW))
+    return tuple(board for board in found if board.record and board.part_id == part_id)
+
+
 def _boards() -> Select[Job, str, str]:
     """Jobs that are boards, the newest first, with the picture's name and the template's id."""
     frame = current_frame()
@@ -174,8 +195,8 @@ def line(boards: Sequence[Board], size: int = SAMPLE, told: Sequence[Alarm] = ()
         size: Boards in a row that make a sample.
         told: Alarms that come from elsewhere, and stand first.
     """
-    newest = _newest(boards)
-    done = newest[::-1]  # in the order of time, as charts go
+    results = results_of(boards)
+    done = [board for board in boards if results.get(board.part_id) is board][::-1]  # by time, as charts go
     records = [record for board in done if (record := board.record)]
     decisions = Counter(record.inspection.verdict.decision for record in records)
     samples = tuple(_samples(records, size))
@@ -187,7 +208,7 @@ def line(boards: Sequence[Board], size: int = SAMPLE, told: Sequence[Alarm] = ()
     return Line(
         boards=len(records),
         waiting=sum(board.state in OPEN_STATES for board in boards),
-        failed=sum((board.error or {}).get("images", 1) for board in boards if board.state == "failed"),
+        failed=sum(images_of(board) for board in boards if board.state == "failed"),
         decisions={decision: decisions[decision] for decision in Decision},
         weak=sum(record.inspection.verdict.weak for record in records),
         accepted=decisions[Decision.ACCEPT] / len(records) if records else None,
@@ -203,6 +224,8 @@ def line(boards: Sequence[Board], size: int = SAMPLE, told: Sequence[Alarm] = ()
             LastBoard(
                 job_id=board.job_id,
                 part_id=board.part_id,
+                revision=board.revision,
+                superseded=board.revision < results.get(board.part_id, board).revision,
                 state=board.state,
                 decision=board.decision,
                 weak=bool(board.record and board.record.inspection.verdict.weak),
@@ -214,13 +237,22 @@ def line(boards: Sequence[Board], size: int = SAMPLE, told: Sequence[Alarm] = ()
     )
 
 
-def _newest(boards: Sequence[Board]) -> list[Board]:
-    """The inspected boards, each part once."""
+def images_of(board: Board) -> int:
+    """How many pictures a board that could not be inspected stands for: an agent tells of several at once."""
+    return int((board.error or {}).get("images", 1))
+
+
+def results_of(boards: Sequence[Board]) -> dict[str, Board]:
+    """The inspected board that is each part's result: of the highest revision, and of those the newest.
+
+    Args:
+        boards: The newest first.
+    """
     parts: dict[str, Board] = {}
     for board in boards:
-        if board.record:
-            parts.setdefault(board.part_id, board)
-    return list(parts.values())
+        if board.record and board.revision > (parts[board.part_id].revision if board.part_id in parts else 0):
+            parts[board.part_id] = board
+    return parts
 
 
 def _samples(records: Sequence[Record], size: int) -> Iterator[Sample]:

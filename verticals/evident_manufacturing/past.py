@@ -55,7 +55,8 @@ class Preview(Frozen):
         boards: How many past boards of its product there are.
         without_product: How many past boards name no product; they are left out.
         before: How many of them were decided how.
-        after: The same, by this specification.
+        after: The same, by this specification; those that it would refuse are not among them.
+        refused: How many it would refuse to judge, because a zone with limits lies outside of them.
         changes: The boards whose decision changes, newest first.
         zones: Zones with limits that do not lie wholly on some of them.
     """
@@ -65,6 +66,7 @@ class Preview(Frozen):
     without_product: int
     before: dict[Decision, int]
     after: dict[Decision, int]
+    refused: int
     changes: tuple[Change, ...]
     zones: tuple[ZoneOff, ...] = ()
 
@@ -85,6 +87,7 @@ def preview(specification: Specification, past: Sequence[Board]) -> Preview:
     after = [
         (board, inspection, judge(inspection, specification, vectors.get(board.result_id or "")))
         for board, inspection in judged
+        if not _refused(inspection, specification)
     ]
     return Preview(
         specification=specification.name,
@@ -92,6 +95,7 @@ def preview(specification: Specification, past: Sequence[Board]) -> Preview:
         without_product=sum(1 for board in past if board.record and not _product(board.record.inspection)),
         before=_counted([inspection.verdict.decision for _, inspection in judged]),
         after=_counted([decided.decision for _, _, decided in after]),
+        refused=len(judged) - len(after),
         changes=tuple(
             Change(
                 job_id=board.job_id,
@@ -127,12 +131,18 @@ def judge(inspection: Inspection, specification: Specification, vectors: Whole |
         width=inspection.width,
         height=inspection.height,
         alignment=inspection.alignment,
-        mm_per_pixel=_scale(inspection),
+        mm_per_pixel=inspection.mm_per_pixel,
     )
     described = [each.number for each in counted(defects, specification) if each.naming]
     return verdict(
         found, specification, calibration=state, template=inspection.template is not None, described=described
     )
+
+
+def _refused(inspection: Inspection, specification: Specification) -> bool:
+    """Whether a board like this one would not be judged at all, as an inspection would refuse it."""
+    zones = specification.misplaced(inspection.width, inspection.height, inspection.mm_per_pixel)
+    return any(each.outside for each in zones)
 
 
 def _product(inspection: Inspection) -> str:
@@ -154,16 +164,11 @@ def _state(inspection: Inspection) -> CalibrationState:
     return CalibrationState.VALID
 
 
-def _scale(inspection: Inspection) -> tuple[float, float] | None:
-    holds = inspection.calibration is not None and _state(inspection) is CalibrationState.VALID
-    return inspection.calibration.mm_per_pixel if holds and inspection.calibration else None
-
-
 def _off(specification: Specification, past: Sequence[Inspection]) -> tuple[ZoneOff, ...]:
     """The zones that lie outside of past boards first, then those that reach beyond them."""
     counted: dict[tuple[str, str, int, int], list[Misplaced]] = {}
     for each in past:
-        for zone in specification.misplaced(each.width, each.height, _scale(each)):
+        for zone in specification.misplaced(each.width, each.height, each.mm_per_pixel):
             counted.setdefault((zone.zone, zone.where, each.width, each.height), []).append(zone)
     # Of boards of one size, one with a calibration says that also in mm.
     told = [(max(them, key=lambda each: len(each.board)), len(them)) for them in counted.values()]

@@ -115,7 +115,7 @@ def candidates(data_dir: Path) -> list[Candidate]:
 
 
 def unreadable(data_dir: Path) -> dict[str, str]:
-    """Folders of candidates that cannot be used, by name, and why: of the note or manifest, or a copy of another's."""
+    """Say which candidates' folders cannot be used, by name, and why: the note, the manifest, or another's copy."""
     found = {}
     usable = {each.version: each for each in candidates(data_dir)}
     for path in sorted(candidates_folder(data_dir).glob(f"*/{_NOTE}")):

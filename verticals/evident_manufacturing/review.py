@@ -29,7 +29,7 @@ from evident_manufacturing.labels import (
     last_said,
     said,
 )
-from evident_manufacturing.line import Board, window
+from evident_manufacturing.line import Board, results_of, window
 
 TAG: Final = "Review"
 ASKED: Final = 12
@@ -86,23 +86,25 @@ class ReviewQuery(BaseModel):
 
 
 def queue(boards: Sequence[Board], first: ReviewQuery | None = None) -> Queue:
-    """What to ask next.
+    """What to ask next; nothing of a board whose part has a higher revision.
 
     Args:
         boards: The newest first.
         first: What comes before all else; then where only one of template and detector sees it, then by closeness to
             the threshold.
     """
-    known = all_labels(boards)
+    known, results = all_labels(boards), results_of(boards)
     questions, quiet, labelled = list[Question](), list[Quiet](), 0
     for board in boards:
         if board.record is None or board.result_id is None:
             continue
         inspection, holds = board.record.inspection, said(known.get(board.result_id, ()))
-        if not inspection.defects and holds.nothing and board.pictured:
-            quiet.append(Quiet(job_id=board.job_id, part_id=board.part_id))
         done = holds.decided(defect.number for defect in inspection.defects)
         labelled += len(done)
+        if board.revision < results[board.part_id].revision:
+            continue
+        if not inspection.defects and holds.nothing and board.pictured:
+            quiet.append(Quiet(job_id=board.job_id, part_id=board.part_id))
         specification = specification_of(board.options.specification)
         threshold = float(specification.score) if specification else SCORE_WITHOUT_SPECIFICATION
         questions += [

@@ -27,4 +27,5 @@ def in_words(rule: str, limit: str, language: Language) -> str:
     known = phrasebook().words["kinds"].get(kind)
     name = str(known[language]) if known else kind
     about = text("limit.in_zone", language, kind=name, zone=zone) if zone else name
-    return text(f"limit.{asked}", language, kind=about[:1].upper() + about[1:] if known else about, limit=limit)
+    about = about[:1].upper() + about[1:] if known else about
+    return text(f"limit.{asked}", language, kind=about, limit=limit.replace("mm2", "mm²"))

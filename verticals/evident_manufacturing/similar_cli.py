@@ -11,6 +11,7 @@ from rich.progress import track
 from rich.table import Table
 
 from evident_core.errors import EvidentError, InvalidInput, NotFound
+from evident_manufacturing.agent.sources import SUFFIXES
 from evident_manufacturing.inspection.ingest import Board, read
 from evident_manufacturing.inspection.perceive import Models, perceive
 from evident_manufacturing.inspection.perceive.aligner import Vectors
@@ -19,7 +20,6 @@ from evident_manufacturing.inspection.perceive.naming import similar as most_ali
 from evident_manufacturing.inspection.pipeline import open_models
 from evident_manufacturing.inspection.schema import Defect
 
-_IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 _path = click.Path(path_type=Path)
 
 
@@ -41,7 +41,7 @@ def similar(image: Path, template: Path, among: Path, defect: int | None, top: i
         raise NotFound(f"{image.name} has no defect {defect}; it has {len(mine)}.", defect=defect)
     # A copy under another name is the same picture, and a picture that is there twice is one board.
     seen = {board.input.sha256, golden.input.sha256}
-    others = sorted(each for each in among.iterdir() if each.suffix.lower() in _IMAGES)
+    others = sorted(each for each in among.iterdir() if each.suffix.lower() in SUFFIXES)
     places: list[tuple[Path, Defect]] = []
     vectors: list[Vectors] = []
     for path in track(others, "boards", console=Console(stderr=True), disable=as_json):

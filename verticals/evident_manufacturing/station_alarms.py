@@ -11,19 +11,11 @@ from evident_core.errors import InvalidInput, NotFound
 from evident_core.web.frame import current_frame
 from evident_core.web.tables import Job, Result, now
 from evident_manufacturing.alarms import Alarm
+from evident_manufacturing.delivery.events import ALARM_CODES
 from evident_manufacturing.desk import ARRIVED, TASK, Options
 from evident_manufacturing.told import ToldAlarm
 
 _ALARM: Final = "alarm"
-_TOLD_CODES: Final = (
-    "outbox_full",
-    "model_not_ready",
-    "source_lost",
-    "frozen_camera",
-    "half_scan",
-    "image_refused",
-    "calibration_expired",
-)
 
 
 def keep_alarm(session: Session, told: ToldAlarm) -> bool:
@@ -89,7 +81,7 @@ def station_alarms() -> tuple[Alarm, ...]:
         raised = [each.options for each in session.scalars(_alarms()) if each.options["state"] == "raised"]
     return tuple(
         Alarm(
-            code=f"station_{each['code']}" if each["code"] in _TOLD_CODES else "station",
+            code=f"station_{each['code']}" if each["code"] in ALARM_CODES else "station",
             level="alarm",
             values={"station": each["station"], "message": each["message"], "event_id": each["event_id"]},
             message=f"{each['station']}: {each['message']}",

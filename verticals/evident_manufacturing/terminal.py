@@ -10,6 +10,8 @@ from rich.table import Table
 from evident_manufacturing.inspection.evaluate import Evaluation
 from evident_manufacturing.inspection.schema import Decision, Inspection, Quantity, Size
 
+TRAINED_ON = "trainval.txt"
+"""The split of DeepPCB's layout from which detectors are trained, but for its validation part."""
 COLOURS = {Decision.ACCEPT: "green", Decision.REWORK: "yellow", Decision.REJECT: "red"}
 
 
@@ -70,12 +72,19 @@ def _gap(size: Size) -> str:
     return f">{size.gap_over.value}" if size.gap_over else _size(size.gap)
 
 
-def print_evaluation(console: Console, found: Evaluation) -> None:
-    """The detector's figures on labelled pairs."""
+def print_evaluation(console: Console, found: Evaluation, split: str, part: str) -> None:
+    """The detector's figures on labelled pairs, and whether it may have been trained on some of them."""
     console.print(
         f"{found.folder}: {found.pairs} pairs, {found.labels} labels, {found.refused} templates refused, {found.model}",
         highlight=False,
     )
+    if split == TRAINED_ON and part != "validation":
+        of = "among them" if part == "all" else "all of them"
+        console.print(
+            f"Pairs that detectors are trained on are {of}: such figures flatter. --part validation measures on the "
+            "others alone.",
+            highlight=False,
+        )
     console.print(
         f"mAP at IoU 0.33 {found.map_iou33:.4f}, at 0.5 {found.map50:.4f}; F {found.f1:.4f} (precision "
         f"{found.precision:.4f}, recall {found.recall:.4f}); best F {found.best_f1:.4f} at {found.best_threshold:.2f}; "

@@ -9,6 +9,8 @@ from markupsafe import Markup
 
 from evident_core.evidence import Language
 
+_SYMBOLS: Final = 0x2400
+"""Where the pictures of control characters begin (Unicode)."""
 FILE: Final = Path(__file__).parent / "data" / "texts.toml"
 
 
@@ -21,6 +23,18 @@ def text(key: str, language: Language, **values: object) -> str:
     """The text of a dotted key in one language."""
     table, _, name = key.partition(".")
     return str(_texts()[table][name][language]).format(**values)
+
+
+def part_name(part_id: str, language: Language) -> str:
+    """A part's id as a page shows it: what is blank in words, a line end and its like as their symbols."""
+    if not part_id.strip():
+        return text("board.blank", language)
+    return "".join(chr(_SYMBOLS + ord(each)) if ord(each) < ord(" ") else each for each in part_id)
+
+
+def in_both(key: str, **values: object) -> dict[str, str]:
+    """The text of a dotted key by language."""
+    return {"en": text(key, "en", **values), "zh": text(key, "zh", **values)}
 
 
 def both(key: str, **values: object) -> Markup:

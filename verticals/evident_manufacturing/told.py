@@ -143,7 +143,14 @@ class Told(Frozen):
     def inspection(self) -> Inspection:
         """What is known of the board from its event alone: boxes, sizes and the verdict, and not what they rest on."""
         return Inspection(
-            part=Part(part_id=self.part_id, product=self.product, lot=self.lot, camera=self.camera, taken=self.taken),
+            part=Part(
+                part_id=self.part_id,
+                revision=self.revision,
+                product=self.product,
+                lot=self.lot,
+                camera=self.camera,
+                taken=self.taken,
+            ),
             input=InputRef(sha256=self.image.sha256, name=self.part_id),
             template=InputRef(sha256=self.template_sha256, name="template") if self.template_sha256 else None,
             width=self.image.width,

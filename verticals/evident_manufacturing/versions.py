@@ -1,5 +1,6 @@
 """Documents that boards are judged by, kept by version: specifications and certificates."""
 
+import hashlib
 from datetime import datetime
 from typing import Final, Literal, Self
 
@@ -20,6 +21,10 @@ _MEDIA_TYPES: Final[dict[Kind, str]] = {
     "specification": "application/vnd.evident.specification+yaml",
     "calibration": "application/vnd.evident.calibration+yaml",
 }
+_SENT: Final = "; sent"
+"""Ends the media type of what came with a board, and was not kept by a person: it may never have served."""
+_RECENT: Final = 200
+"""Boards that are looked at for what has served."""
 
 
 class Document(Frozen):
@@ -37,8 +42,13 @@ class Template(Frozen):
     name: str
 
 
-def keep(kind: Kind, text: str) -> Document:
+def keep(kind: Kind, text: str, *, sent: bool = False) -> Document:
     """Keep a document as the version that it says it is.
+
+    Args:
+        kind: What it is.
+        text: YAML, or JSON.
+        sent: It came with a board: :func:`offered` only once that board, or another one, was judged by it.
 
     Raises:
         InvalidInput: It is none; the message names the line.
@@ -47,8 +57,11 @@ def keep(kind: Kind, text: str) -> Document:
     name = checked(text).name if kind == "specification" else parse(text).id
     frame = current_frame()
     _refuse_another(kind, name, text)
+    media_type, sha256 = _MEDIA_TYPES[kind], _hash(text)
+    if sent and not any(row.sha256 == sha256 and row.media_type == media_type for row in _rows(kind)):
+        media_type += _SENT
     row = frame.store.put_input(
-        text.encode(), name=_file_name(name), owner=frame.caller.id, media_type=_MEDIA_TYPES[kind], max_bytes=1 << 20
+        text.encode(), name=_file_name(name), owner=frame.caller.id, media_type=media_type, max_bytes=1 << 20
     )
     frame.record(f"{kind}.keep", row.id, sha256=row.sha256, name=name)
     return Document(name=name, sha256=row.sha256, created=row.created)
@@ -77,9 +90,14 @@ def checked(text: str) -> Specification:
 
 def documents(kind: Kind) -> tuple[Document, ...]:
     """The caller's documents of a kind, newest first."""
-    return tuple(
-        Document(name=row.name.removesuffix(".yaml"), sha256=row.sha256, created=row.created) for row in _rows(kind)
-    )
+    return tuple(_document(row) for row in _rows(kind))
+
+
+def offered(kind: Kind) -> tuple[Document, ...]:
+    """Those of :func:`documents` that a person kept, or that a board was judged by."""
+    rows = _rows(kind)
+    served = _served(kind) if any(row.media_type.endswith(_SENT) for row in rows) else ()
+    return tuple(_document(row) for row in rows if row.media_type == _MEDIA_TYPES[kind] or row.sha256 in served)
 
 
 def text_of(kind: Kind, name: str) -> str:
@@ -103,15 +121,15 @@ def shipped_name() -> str:
 
 
 def templates() -> tuple[Template, ...]:
-    """The golden samples that the caller's boards were compared with, the last used first."""
+    """The golden samples that the caller's inspected boards were compared with, the last used first."""
     frame = current_frame()
     query = (
         select(Input.id, Input.name)
         .join(JobInput, JobInput.input_id == Input.id)
         .join(Job, Job.id == JobInput.job_id)
-        .where(Job.owner == frame.caller.id, Job.service == TASK.service, JobInput.position == 1)
+        .where(Job.owner == frame.caller.id, Job.service == TASK.service, Job.state == "done", JobInput.position == 1)
         .order_by(Job.created.desc())
-        .limit(200)
+        .limit(_RECENT)
     )
     with frame.store.reading() as session:
         found = {row.id: row.name for row in session.execute(query)}
@@ -129,14 +147,37 @@ def _refuse_another(kind: Kind, name: str, text: str) -> None:
             f"{name} is kept already and says something else; what verdicts cite never changes, so give this one "
             f"another {what}.",
             name=name,
+            reason="kept",
         )
 
 
 def _rows(kind: Kind) -> list[Input]:
     frame = current_frame()
-    query = select(Input).where(Input.owner == frame.caller.id, Input.media_type == _MEDIA_TYPES[kind])
+    types = _MEDIA_TYPES[kind], _MEDIA_TYPES[kind] + _SENT
+    query = select(Input).where(Input.owner == frame.caller.id, Input.media_type.in_(types))
     with frame.store.reading() as session:
         return list(session.scalars(query.order_by(Input.created.desc())))
+
+
+def _served(kind: Kind) -> set[str]:
+    """SHA-256 of the documents of a kind that the last inspected boards were judged by."""
+    frame = current_frame()
+    query = (
+        select(Job.options)
+        .where(Job.owner == frame.caller.id, Job.service == TASK.service, Job.run == TASK.run, Job.state == "done")
+        .order_by(Job.created.desc())
+        .limit(_RECENT)
+    )
+    with frame.store.reading() as session:
+        return {_hash(text) for options in session.scalars(query) if (text := options.get(kind))}
+
+
+def _document(row: Input) -> Document:
+    return Document(name=row.name.removesuffix(".yaml"), sha256=row.sha256, created=row.created)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _file_name(name: str) -> str:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from evident_core.evidence import Derived, Element, Fact, ImageRegion, Language, Sentence
 from evident_manufacturing.desk import Desk, specification_of
-from evident_manufacturing.inspection.assess.called import called, of_the_board
+from evident_manufacturing.inspection.assess.called import called, of_the_board, unmeasured
 from evident_manufacturing.inspection.schema import Inspection, Quantity, Reason
 from evident_manufacturing.inspection.write import phrasebook
 from evident_manufacturing.rules import in_words
@@ -38,6 +38,15 @@ class View:
     def together(self) -> tuple[Reason, ...]:
         """The limits on the count of all defects that the board has passed."""
         return of_the_board(self.inspection.verdict)
+
+    @cached_property
+    def calibrated(self) -> bool:
+        """Whether a calibration held, as the verdict says."""
+        return not any(each.rule.startswith("calibration_") for each in self.inspection.verdict.reasons)
+
+    def unmeasured(self, reason: Reason) -> tuple[int, ...]:
+        """The defects of a reason whose size could not be compared with its limit."""
+        return unmeasured(reason, self.inspection.defects)
 
     def rule(self, reason: Reason, language: Language) -> str:
         """What a rule that was met asks for, in words; empty where it is no limit."""

@@ -53,7 +53,7 @@ def test_why_is_said_in_words_and_the_count_of_all_once(engineer: FlaskClient, l
     assert set(reasons) == {each.rule for each in known.verdict.reasons}
     assert "短路：不得多于 0 处" in text(reasons["short.reject.count_max"])
     assert not reasons["any.rework.count_max"].xpath(".//a")
-    assert "整板缺陷合计导致" in text(shown.xpath("//p[@class='together']")[0])
+    assert "全部缺陷合计导致" in text(shown.xpath("//p[@class='together']")[0])
     by_number = {each.number: each for each in known.defects}
     own = {number: {} for number in by_number}
     for reason in known.verdict.reasons[::-1]:

@@ -95,6 +95,11 @@ def test_labels_become_a_versioned_set_that_training_reads(
         ({"action": "relabel", "defect": 1, "kind": "gnome"}, 422, "'gnome' is no kind"),
         ({"action": "add", "kind": "spur", "bbox": [5, 5, 1, 1]}, 422, "swapped"),
         ({"action": "add", "kind": "spur", "bbox": [0, 0, 9000, 10]}, 422, "does not lie on the board"),
+        (
+            {"action": "add", "kind": "spur", "bbox": [100, 100, 100.5, 120]},
+            422,
+            "0.5 x 20 pixels; give one",
+        ),
         ({"action": "praise", "defect": 1}, 422, "action"),
         ({"action": "confirm", "defect": 1, "after": 7}, 409, "7"),
     ],

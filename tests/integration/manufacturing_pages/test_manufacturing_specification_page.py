@@ -99,6 +99,36 @@ def test_a_zone_that_does_not_lie_on_past_boards_is_told(engineer: FlaskClient, 
     assert same["zones"] == []
 
 
+def test_a_version_that_refuses_past_boards_is_kept_only_when_that_is_said_twice(
+    client: FlaskClient, inspect: Inspect
+) -> None:
+    for number in range(2):
+        inspect("board_5_clean", part_id=f"SN-{number}", product="demo-board")
+    off = changed(4, "rectangle: [0, 560, 640, 640]", "rectangle: [700, 0, 900, 640]")
+    tried = client.post("/specifications/preview", json={"text": off}, headers=JSON).json
+    assert (tried["refused"], tried["after"], tried["changes"]) == (2, {"accept": 0, "rework": 0, "reject": 0}, [])
+    refused = client.post("/specifications", json={"text": off}, headers=JSON)
+    assert (refused.status_code, refused.json["refused"]) == (409, 2)
+    answer = client.post("/specification?lang=en", data={"text": off, "do": "keep"}, headers=HTML)
+    shown = html.fromstring(answer.text)
+    assert answer.status_code == 409
+    assert "2 of 2 past boards of this product would be refused" in text(
+        shown.xpath("//*[@id='keep'][@role='alert']")[0]
+    )
+    assert shown.xpath("//p[@data-refused]")
+    assert "The document is valid" not in text(shown)
+    assert [each.text for each in shown.xpath("//tr[@data-counts='after']/td")] == ["0", "0", "0", "2"]
+    assert client.get("/specifications", headers=JSON).json["documents"] == []
+    (sure,) = shown.xpath("//button[@name='sure'][@form='edit']/@value")
+    another = off.replace("[700, 0, 900, 640]", "[800, 0, 900, 640]")
+    asked_anew = client.post("/specification", data={"text": another, "sure": sure}, headers=HTML)
+    assert asked_anew.status_code == 409
+    kept = client.post("/specification", data={"text": off, "sure": sure}, headers=HTML)
+    assert kept.status_code == 303
+    programs = client.post("/specifications", json={"text": off, "sure": True}, headers=JSON)
+    assert programs.status_code == 201
+
+
 def test_rules_and_refusals_are_told_in_chinese_on_a_chinese_page(engineer: FlaskClient, line: dict[str, str]) -> None:
     answer = engineer.post(
         "/specification?lang=zh", data={"text": "product: demo-board\nversion: 5\ndefault: rework\n", "do": "try"}

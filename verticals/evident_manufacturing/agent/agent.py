@@ -8,23 +8,23 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, TypeVar
 
-from evident_core.errors import Conflict, EvidentError, InvalidInput, ModelNotReady, ResourceExceeded, TooLarge, TooMany
+from evident_core.errors import Conflict, EvidentError, ModelNotReady, ResourceExceeded, TooMany
 from evident_manufacturing.agent.alarms import Alarms
 from evident_manufacturing.agent.metrics import Metrics
-from evident_manufacturing.agent.models import Inspect, ModelStore
+from evident_manufacturing.agent.models import IMAGE_AT_FAULT, Inspect, ModelStore
 from evident_manufacturing.agent.sources import Source, Taken, Unusable
 from evident_manufacturing.agent.watchdog import Watchdog
 from evident_manufacturing.delivery.boards import Boards
 from evident_manufacturing.delivery.courier import Backoff, Courier, Sink
 from evident_manufacturing.delivery.events import event_of
 from evident_manufacturing.delivery.outbox import Outbox
-from evident_manufacturing.inspection.schema import Inspection
+from evident_manufacturing.inspection.schema import Inspection, Part
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ class Agent:
         backoff: Of the delivery.
         boards: Where a destination that asks for boards finds them; None: they are not held.
         alarms: Of what a person must see to; by default made here, with events in the outbox.
+        looked: Told of each part, in the order of their images, when its inspection has ended, well or not.
         watchdog: Has a beat here before each image; who inspects for long gives it more. By default one of 30 seconds.
 
     Attributes:
@@ -88,9 +89,10 @@ class Agent:
         boards: Boards | None = None,
         alarms: Alarms | None = None,
         watchdog: Watchdog | None = None,
+        looked: Callable[[Part], None] | None = None,
     ) -> None:
         self.settings, self.source, self.outbox = settings, source, outbox
-        self._inspect, self._boards = inspect, boards
+        self._inspect, self._boards, self._looked = inspect, boards, looked
         self.courier = Courier(outbox, sink, backoff=backoff) if sink is not None else None
         self.alarms = alarms if alarms is not None else Alarms(outbox, settings.station)
         self.metrics = Metrics(lambda: outbox.waiting, lambda: outbox.refused, self.alarms.raised)
@@ -167,15 +169,19 @@ class Agent:
         return taken, 0.0 if taken else self.settings.pause
 
     def _inspections(self, taken: Sequence[Taken]) -> list[Callable[[], Inspection]]:
-        """What gives the inspection of each, or raises; with several they are made by now."""
+        """What gives the inspection of each, which is made by now, or raises what hindered it."""
 
         def inspect(each: Taken) -> Inspection:
             return self._timed("inspect", lambda: self._inspect(each.data, each.part))
 
-        if self._pool is None or len(taken) < 2:
-            return [partial(inspect, each) for each in taken]
-        made = [self._pool.submit(inspect, each) for each in taken]
-        wait(made)  # alarms are of one thread: theirs or this one
+        if self._pool is not None and len(taken) > 1:
+            made = [self._pool.submit(inspect, each) for each in taken]
+            wait(made)
+        else:
+            made = [_done(partial(inspect, each)) for each in taken]
+        for each in taken:
+            if self._looked is not None:
+                self._looked(each.part)
         return [each.result for each in made]
 
     def _finish(self, taken: Taken, answer: Callable[[], Inspection], began: float) -> float:
@@ -190,7 +196,7 @@ class Agent:
             self.alarms.tell("model_not_ready" if isinstance(error, ModelNotReady) else "outbox_full", error.message)
             self._hindered = time.monotonic()
             return self.settings.retry
-        except (InvalidInput, TooLarge, Conflict) as error:
+        except (*IMAGE_AT_FAULT, Conflict) as error:
             self._fail(taken.token, error, taken.part.part_id)
             return self.settings.pause
         except Exception as error:
@@ -283,3 +289,13 @@ class Agent:
         if isinstance(self._inspect, ModelStore) and self._inspect.pointer.current != self._model:
             self._model = self._inspect.pointer.current
             self.metrics.use_model(self._model)
+
+
+def _done(work: Callable[[], Inspection]) -> "Future[Inspection]":
+    """What work gave or raised."""
+    future: Future[Inspection] = Future()
+    try:
+        future.set_result(work())
+    except Exception as error:
+        future.set_exception(error)
+    return future

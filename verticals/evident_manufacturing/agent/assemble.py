@@ -1,6 +1,5 @@
 """An agent made of its settings: each value is looked at before anything is opened, and each refusal names its key."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,20 +85,24 @@ def open_agent(section: AgentSection, data_dir: Path) -> Iterator[Agent]:
         sink = _sink(section, address, agent_id, outbox, boards)
         alarms = Alarms(outbox, section.station, events=section.alarms)
         watchdog = Watchdog(section.silence_seconds)
-        seeing = threading.Lock()  # several inspections may be on their way
         watch = CameraWatch(alarms, template, live=isinstance(source, CameraSource))
+
+        # Several may be inspected at once; what the camera is watched by has the order of their images.
+        pictures: dict[str, Board] = {}
+
+        def keep(board: Board, part: Part) -> None:
+            pictures[part.part_id] = board
+
+        def looked(part: Part) -> None:
+            if board := pictures.pop(part.part_id, None):
+                watch.see(board, part)
+            see_calibration(calibration, alarms)
 
         def load(folder: Path) -> Inspect:
             models = open_installed(
                 folder, kind, precision=section.precision, threads=section.threads, runtime=section.runtime
             )
-
-            def see(board: Board, part: Part) -> None:
-                with seeing:
-                    watch.see(board, part)
-                    see_calibration(calibration, alarms)
-
-            station = Station(models, template, specification, calibration, on_board=see)
+            station = Station(models, template, specification, calibration, on_board=keep)
 
             def inspect(data: bytes, part: Part) -> Inspection:
                 return station.inspect(
@@ -130,6 +133,7 @@ def open_agent(section: AgentSection, data_dir: Path) -> Iterator[Agent]:
             boards=boards,
             alarms=alarms,
             watchdog=watchdog,
+            looked=looked,
         )
 
 

@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from evident_core.errors import Conflict
-from evident_manufacturing.agent.alarms import CODES
+from evident_manufacturing.delivery.events import ALARM_CODES
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -140,7 +140,7 @@ class Metrics:
         yield GaugeMetricFamily("evident_outbox_waiting", "Events not delivered yet.", self._waiting())
         yield GaugeMetricFamily("evident_outbox_refused", "Events the MES refuses.", self._refused())
         alarm = GaugeMetricFamily("evident_alarm", "1 while a person must see to it.", labels=["code"])
-        for code in CODES:
+        for code in ALARM_CODES:
             alarm.add_metric([code], float(code in self._raised))
         yield alarm
         spent = GaugeMetricFamily(

@@ -17,13 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from evident_core.errors import EvidentError, InvalidInput, ModelNotReady
+from evident_core.errors import EvidentError, InvalidInput, ModelNotReady, TooLarge, UnsupportedMedia
 from evident_manufacturing.inspection.perceive.detector import Manifest, read_manifest
 from evident_manufacturing.inspection.schema import Inspection, Part
 
 logger = logging.getLogger(__name__)
 
 Inspect = Callable[[bytes, Part], Inspection]
+IMAGE_AT_FAULT: Final = (InvalidInput, TooLarge, UnsupportedMedia)
+"""What an inspection raises where the image is wrong, and neither the model nor this program."""
 _POINTER: Final = "current.json"
 _MANIFEST: Final = "manifest.json"
 _STAGING: Final = ".staging"
@@ -83,8 +85,8 @@ class ModelStore:
             raise ModelNotReady(f"No model is open; install one into {self.folder}.", folder=str(self.folder))
         try:
             result = inspect(data, part)
-        except InvalidInput:
-            raise  # the image is at fault
+        except IMAGE_AT_FAULT:
+            raise
         except Exception as error:
             if self._failed(inspect, error):
                 return self(data, part)
@@ -192,7 +194,8 @@ class ModelStore:
                 raise ModelNotReady(f"Model {now.current} is in use meanwhile; look again.", version=now.current)
             bad, previous = self.pointer.current, self.pointer.previous
             if not previous:
-                raise ModelNotReady(f"There is no model before {bad or 'none'} to go back to.", version=bad)
+                there = f"There is no model before {bad}" if bad else "No model is in use, and there is none"
+                raise ModelNotReady(f"{there} to go back to.", version=bad)
             try:
                 inspect = self._open(self.folder / previous)
             except Exception as error:

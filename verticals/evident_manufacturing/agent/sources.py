@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from pydantic import ValidationError
+
 from evident_core.errors import EvidentError, NotFound
 from evident_manufacturing.inspection.schema import Part
 
@@ -22,8 +24,9 @@ logger = logging.getLogger(__name__)
 MAX_BYTES: Final = 512 << 20
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 DONE, FAILED = "done", "failed"
-_AGAIN: Final = re.compile(r"(?P<part>.+)\.rev(?P<revision>\d{1,9})")
-"""How a file is named whose part is inspected again: PART.rev2.png."""
+_AGAIN: Final = re.compile(r"(?P<part>.+)\.rev(?P<revision>[0-9].*)", re.IGNORECASE | re.DOTALL)
+"""How a file is named whose part is inspected again: PART.rev2.png; ``BOARD.revB`` is a part's own name."""
+_DIGITS: Final = 9
 FIELDS: Final = ("part_id", "product", "lot", "camera", "taken")
 
 
@@ -113,7 +116,7 @@ class FolderSource:
         self._ready: list[str] = []
 
     def next(self) -> Taken | None:
-        """The first file, by name, that nobody writes to any more.
+        """The first file that nobody writes to any more: by the part's name, and each part's revisions in order.
 
         Raises:
             Unusable: A file that is too large, empty, or whose JSON cannot be read.
@@ -169,12 +172,15 @@ class FolderSource:
                 continue
             if path.is_file():
                 now[path.name] = (stat.st_size, stat.st_mtime_ns)
-        self._ready = sorted(name for name, state in now.items() if self._seen.get(name) == state)
+        self._ready = sorted((name for name, state in now.items() if self._seen.get(name) == state), key=_order)
         self._seen = now
 
     def _part(self, path: Path) -> tuple[Part, int]:
-        again = _AGAIN.fullmatch(path.stem)
-        part_id, revision = (again["part"], again["revision"]) if again else (path.stem, 1)
+        revision: object
+        try:
+            part_id, revision = named(path.stem)
+        except Unusable as error:
+            raise Unusable(error.message, path.name) from None
         given: dict[str, Any] = {"part_id": part_id, "product": self._product, "camera": self._camera}
         beside = path.with_suffix(".json")
         if beside.is_file():
@@ -182,9 +188,10 @@ class FolderSource:
                 read = json.loads(beside.read_text(encoding="utf-8-sig"))
                 given |= {name: read[name] for name in FIELDS if read.get(name) is not None}
                 # A part that is named there is not named by the file.
-                revision = read.get("revision") or (1 if "part_id" in read else revision)
-            except (OSError, ValueError, AttributeError) as error:
-                raise Unusable(f"{beside.name} cannot be read: {error}.", path.name) from error
+                said = read.get("revision")
+                revision = said if said is not None else 1 if "part_id" in read else revision
+            except (OSError, ValueError, AttributeError, RecursionError) as error:
+                raise Unusable(f"{beside.name} cannot be read: {str(error)[:200]}.", path.name) from error
         return make_part(given, path.name), make_revision(revision, path.name)
 
     def _move(self, name: str, to: str) -> Path:
@@ -202,6 +209,23 @@ class FolderSource:
         return target
 
 
+def named(stem: str) -> tuple[str, int]:
+    """The part and the revision that a file's name, without its ending, says: ``SN-1.rev2`` is SN-1 inspected again."""
+    if (again := _AGAIN.fullmatch(stem)) is None:
+        return stem, 1
+    if _AGAIN.fullmatch(again["part"]):
+        raise Unusable(f"{stem[:80]!r} names two revisions; a part that is inspected again is named PART.rev2.", stem)
+    return again["part"], make_revision(again["revision"], stem)
+
+
+def _order(name: str) -> tuple[str, int, str]:
+    try:
+        part, revision = named(Path(name).stem)
+    except Unusable:
+        part, revision = Path(name).stem, 1
+    return part, revision, name
+
+
 def make_part(given: dict[str, Any], token: str) -> Part:
     """A part of what a source says.
 
@@ -210,8 +234,11 @@ def make_part(given: dict[str, Any], token: str) -> Part:
     """
     try:
         return Part.model_validate(given)
-    except ValueError as error:
-        raise Unusable(f"The part of {token or 'an image'} cannot be: {error}", token) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = str(first["loc"][0]) if first["loc"] else "part"
+        said = f"The part of {token or 'an image'} cannot be: {field}: {first['msg']}; give another {field}."
+        raise Unusable(said, token) from error
 
 
 def make_revision(given: object, token: str) -> int:
@@ -220,8 +247,11 @@ def make_revision(given: object, token: str) -> int:
     Raises:
         Unusable: It is no whole number from 1 on.
     """
-    text = str(given)
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 1_000_000_000):
+    try:
+        text = str(given)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        text = "of thousands of digits"
+    if not (len(text) <= _DIGITS and text.isascii() and text.isdecimal() and int(text) >= 1):
         named = token or "an image"
         raise Unusable(f"The revision of {named} is {text[:40]!r}; it is a whole number from 1 on.", token)
     return int(text)

@@ -23,6 +23,15 @@ FORM: Final = "evident.inspection/1"
 ALARM_FORM: Final = "evident.alarm/1"
 SCHEMA: Final = Path(__file__).with_name("data") / "event.schema.json"
 ALARM_SCHEMA: Final = SCHEMA.with_name("alarm.schema.json")
+ALARM_CODES: Final = (
+    "outbox_full",
+    "model_not_ready",
+    "source_lost",
+    "frozen_camera",
+    "half_scan",
+    "image_refused",
+    "calibration_expired",
+)
 MAX_TEXT: Final = 128
 MAX_MESSAGE: Final = 500
 MAX_DEFECTS: Final = 500
@@ -133,7 +142,7 @@ def alarm_of(
     """The event of an alarm at a station.
 
     Args:
-        code: Of the alarm, for programs: ``outbox_full``, ``source_lost``, ``frozen_camera``, …
+        code: One of :data:`ALARM_CODES`.
         station: The inspection point.
         number: Of the event, never one twice at a station; it stands for time, which a clock may set back.
         raised: Whether the trouble began, or is over.

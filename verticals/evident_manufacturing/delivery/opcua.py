@@ -20,11 +20,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
 from typing import Any, Final, Literal, TypeVar
+from urllib.parse import quote
 
 from asyncua import ua
 from asyncua.common.methods import uamethod
 from asyncua.common.structures104 import new_struct, new_struct_field
 from asyncua.server.server import Server
+from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.uaerrors import UaError
 
 from evident_core.errors import EvidentError, InvalidInput
@@ -35,6 +37,7 @@ from evident_manufacturing.delivery.outbox import Queued, Receipt
 NAMESPACE: Final = "urn:evident:manufacturing:vision"
 COMPLETED: Final = 1
 _BASE_EVENT_TYPE: Final = 2041
+_SERVER: Final = ua.NodeId(ua.Int32(ObjectIds.Server))
 _UNKNOWN: Final = -1
 _SEVERE: Final = 700  # of 1 to 1000, Part 5, 6.4.2
 _MILD: Final = 100
@@ -113,6 +116,7 @@ class OpcUaSink:
         self._last: Any = None
         self._kind: Any = None
         self._results: OrderedDict[str, Any] = OrderedDict()
+        self._awaited: set[str] = set()
         self._acknowledged: set[str] = set()
         self._changed = threading.Condition()
 
@@ -134,17 +138,20 @@ class OpcUaSink:
         """Show each result, fire its event, and wait for the acknowledgement where one is asked for."""
         if problem := self.idle():
             return Receipt(problem=problem)
+        wanted = {queued.event_id for queued in batch if not is_alarm(queued.body)}
+        with self._changed:  # before they are shown: a client is quick
+            self._awaited = wanted
         try:
             self._run(self._show_all(batch))
         except (TimeoutError, UaError) as error:
             return Receipt(problem=f"a result could not be shown: {str(error) or type(error).__name__}")
         if self.settings.confirm == "shown":
             return Receipt({queued.sequence for queued in batch})
-        wanted = {queued.event_id for queued in batch if not is_alarm(queued.body)}
         with self._changed:
             self._changed.wait_for(lambda: self._acknowledged >= wanted, self.settings.seconds)
             got = self._acknowledged & wanted
             self._acknowledged -= got
+            self._awaited = set()
         problem = "" if got == wanted else f"no client acknowledged {len(wanted - got)} results"
         kept = wanted - got
         return Receipt({queued.sequence for queued in batch if queued.event_id not in kept}, problem=problem)
@@ -184,6 +191,7 @@ class OpcUaSink:
         if security is not None:
             await security.apply(server)
         else:
+            await server.set_application_uri(f"urn:evident:manufacturing:{quote(self.settings.station)}")
             server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         await self._build(server)
         await server.start()
@@ -197,6 +205,7 @@ class OpcUaSink:
         await server.load_data_type_definitions()
         self._kind = ua.extension_objects_by_datatype[kind.nodeid]
         station = await server.nodes.objects.add_object(space, self.settings.station)
+        await server.nodes.server.add_reference(station, ObjectIds.HasNotifier)
         management = await station.add_object(space, "ResultManagement")
         results = await management.add_folder(space, "Results")
         self._last = await results.add_variable(space, "LastResult", self._kind(), datatype=kind.nodeid)
@@ -220,7 +229,7 @@ class OpcUaSink:
             self._alarm.event.Code, self._alarm.event.State = event["code"], event["state"]
             self._alarm.event.PartId = event["part_id"]
             self._alarm.event.Severity = _SEVERE if event["state"] == "raised" else _MILD
-            await self._alarm.trigger(message=event["message"])
+            await _fire(self._alarm, event["message"])
             return
         result = self._kind(
             resultId=queued.event_id,
@@ -240,11 +249,14 @@ class OpcUaSink:
         self._results[queued.event_id] = result
         self._results.move_to_end(queued.event_id)
         while len(self._results) > self.settings.keep:
-            self._results.popitem(last=False)
+            forgotten, _ = self._results.popitem(last=False)
+            with self._changed:
+                if forgotten not in self._awaited:
+                    self._acknowledged.discard(forgotten)
         await self._last.write_value(result)
         for name, _ in _FIELDS:
             setattr(self._event.event, name[0].upper() + name[1:], getattr(result, name))
-        await self._event.trigger(message=f"{event['part_id']}: {event['decision']}")
+        await _fire(self._event, f"{event['part_id']}: {event['decision']}")
 
     @uamethod
     def _get_result(self, _: Any, result_id: str) -> tuple[Any, Any]:
@@ -255,11 +267,23 @@ class OpcUaSink:
     @uamethod
     def _acknowledge(self, _: Any, result_ids: list[str]) -> Any:
         with self._changed:
-            # Ids that were never shown are not kept, so that a client cannot fill the memory.
-            known = [each for each in result_ids if each in self._results]
+            # Of the latest results alone, so that a client cannot fill the memory; one that is late says it once.
+            known = [each for each in result_ids if each in self._results or each in self._awaited]
             self._acknowledged.update(known)
             self._changed.notify_all()
         return ua.Variant(0 if len(known) == len(result_ids) else _UNKNOWN, ua.VariantType.Int32)
+
+
+async def _fire(generator: Any, message: str) -> None:
+    """Fire an event at the station, and at the Server, where clients hear of all events (OPC 10000-5, 8.3.2)."""
+    event = generator.event
+    station = event.emitting_node
+    await generator.trigger(message=message)
+    event.emitting_node = _SERVER
+    try:
+        await generator.isession.subscription_service.trigger_event(event)
+    finally:
+        event.emitting_node = station
 
 
 async def _end_tasks() -> None:

@@ -5,17 +5,17 @@ may be sent twice, under the same event id. Order is a sequence number, never a 
 nothing. A part's events leave one after the other, in the order they were put.
 """
 
-import secrets
-import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
-from evident_core.errors import Conflict, NotFound, ResourceExceeded, TooLarge, TooMany
+from evident_core.errors import NotFound, ResourceExceeded, TooLarge, TooMany
+from evident_manufacturing.delivery import outbox_tables as tables
 from evident_manufacturing.delivery.events import Event
 from evident_manufacturing.delivery.outbox_file import Durability, OutboxFile
-from evident_manufacturing.delivery.recovery import DELIVERED, REFUSED, WAITING, Recovery
+from evident_manufacturing.delivery.outbox_tables import REFUSED, WAITING
+from evident_manufacturing.delivery.recovery import Recovery
 
 MAX_BODY: Final = 1 << 20
 _TRIM_EVERY: Final = 256
@@ -113,18 +113,13 @@ class Outbox:
     def installation(self) -> str:
         """Drawn once for this file: tells this agent from another one that was given the same id by mistake."""
         with self._file.writing() as db:
-            db.execute(
-                "INSERT OR IGNORE INTO counter (name, value) VALUES ('installation', ?)", (secrets.randbits(53),)
-            )
-            (drawn,) = db.execute("SELECT value FROM counter WHERE name = 'installation'").fetchone()
-        return f"{drawn:014x}"
+            return f"{tables.installation(db):014x}"
 
     @property
     def last_sequence(self) -> int:
         """The sequence of the newest event; 0 before the first."""
         with self._file.reading() as db:
-            row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
-        return int(row[0]) if row else 0
+            return tables.last_sequence(db)
 
     def put(self, events: Sequence[Event], *, notes: Mapping[str, str | None] | None = None) -> list[bool]:
         """Keep events, all or none; when this returns they are on disk.
@@ -173,9 +168,7 @@ class Outbox:
     def waits(self, event_id: str) -> bool:
         """Whether an event was put and is neither delivered nor refused."""
         with self._file.reading() as db:
-            return (
-                db.execute("SELECT 1 FROM event WHERE event_id = ? AND state = 0", (event_id,)).fetchone() is not None
-            )
+            return tables.waits(db, event_id)
 
     def next_batch(self, limit: int = 100, *, max_bytes: int = 1 << 20, held: Collection[int] = ()) -> list[Queued]:
         """The oldest waiting events, at most one of each part, so that a batch may be sent in any order.
@@ -189,12 +182,7 @@ class Outbox:
             EvidentError: The file was damaged while it was open.
         """
         with self._file.reading() as db:
-            rows = db.execute(
-                "SELECT sequence, event_id, part_id, body, attempts FROM event AS mine WHERE state = 0 AND NOT EXISTS ("
-                " SELECT 1 FROM event AS earlier WHERE earlier.part_id = mine.part_id AND earlier.state != 1"
-                " AND earlier.sequence < mine.sequence) ORDER BY sequence LIMIT ?",
-                (limit + len(held),),
-            ).fetchall()
+            rows = tables.oldest(db, limit + len(held))
         batch: list[Queued] = []
         size = 0
         for queued in (Queued(*row) for row in rows if row[0] not in held):
@@ -220,20 +208,14 @@ class Outbox:
                     self._file.write_back()
 
     def _settle(self, batch: Sequence[Queued], receipt: Receipt) -> None:
-        delivered = [(each.sequence,) for each in batch if each.sequence in receipt.delivered]
-        refused = [
-            (receipt.refused[each.sequence][:500], each.sequence) for each in batch if each.sequence in receipt.refused
-        ]
-        again = [(receipt.problem[:500], each.sequence) for each in batch]
+        tried = [each.sequence for each in batch]
+        delivered = [each for each in tried if each in receipt.delivered]
+        refused = {each: receipt.refused[each] for each in tried if each in receipt.refused}
         with self._file.writing() as db:
-            db.executemany("UPDATE event SET state = 1, body = NULL, problem = '' WHERE sequence = ?", delivered)
-            db.executemany("UPDATE event SET state = 2, problem = ? WHERE sequence = ?", refused)
-            db.executemany(
-                "UPDATE event SET attempts = attempts + 1, problem = ? WHERE sequence = ? AND state = 0", again
-            )
+            tables.settle(db, tried, delivered, refused, receipt.problem)
             self._settled += 1
             if self._settled % _TRIM_EVERY == 0:
-                _trim(db, self._keep)
+                tables.trim(db, self._keep)
         with self._changed:
             self._waiting -= len(delivered) + len(refused)
             self._refused += len(refused)
@@ -241,10 +223,7 @@ class Outbox:
     def refusals(self, limit: int = 100) -> list[tuple[str, str, str]]:
         """The (event id, part id, reason) of what the destination will not take, the oldest first."""
         with self._file.reading() as db:
-            return db.execute(
-                "SELECT event_id, part_id, problem FROM event WHERE state = ? ORDER BY sequence LIMIT ?",
-                (REFUSED, limit),
-            ).fetchall()
+            return tables.refusals(db, limit)
 
     def retry(self, event_id: str) -> None:
         """Send a refused event again, for example when the MES was corrected.
@@ -253,7 +232,7 @@ class Outbox:
             NotFound: No refused event has that id.
         """
         with self._file.writing() as db:
-            changed = db.execute("UPDATE event SET state = 0 WHERE event_id = ? AND state = 2", (event_id,)).rowcount
+            changed = tables.retry(db, event_id)
         if not changed:
             raise NotFound(f"No refused event has the id {event_id!r}.", event_id=event_id)
         with self._changed:
@@ -264,17 +243,12 @@ class Outbox:
     def count(self, name: str, *, modulo: int = 1 << 53) -> int:
         """The next value of a counter that survives restarts: 0, 1, … below ``modulo``, then 0 again."""
         with self._file.writing() as db:
-            row = db.execute(
-                "INSERT INTO counter (name, value) VALUES (?, 0) ON CONFLICT (name) DO UPDATE"
-                " SET value = (value + 1) % ? RETURNING value",
-                (name, modulo),
-            ).fetchone()
-        return int(row[0])
+            return tables.count(db, name, modulo)
 
     def notes(self) -> dict[str, str]:
         """What :meth:`put` was given to remember, by name."""
         with self._file.reading() as db:
-            return dict(db.execute("SELECT name, value FROM note"))
+            return tables.notes(db)
 
     def wait(self, seconds: float) -> None:
         """Return when something was put, or after so many seconds."""
@@ -283,43 +257,10 @@ class Outbox:
 
     def _insert(self, events: Sequence[Event], notes: Mapping[str, str | None]) -> list[bool]:
         with self._file.writing() as db:
-            for name, value in notes.items():
-                db.execute("DELETE FROM note WHERE name = ?", (name,))
-                if value is not None:
-                    db.execute("INSERT INTO note (name, value) VALUES (?, ?)", (name, value))
-            return [_insert(db, event) for event in events]
+            for name, text in notes.items():
+                tables.note(db, name, text)
+            return [tables.insert(db, event) for event in events]
 
     def _forget_half(self) -> int:
         with self._file.writing() as db:
-            return db.execute(
-                "DELETE FROM event WHERE state = ? AND sequence <= (SELECT sequence FROM event WHERE state = ?"
-                " ORDER BY sequence LIMIT 1 OFFSET (SELECT COUNT(*) / 2 FROM event WHERE state = ?))",
-                (DELIVERED,) * 3,
-            ).rowcount
-
-
-def _insert(db: sqlite3.Connection, event: Event) -> bool:
-    row = db.execute(
-        "INSERT INTO event (event_id, part_id, fingerprint, body) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (event_id) DO NOTHING RETURNING 1",
-        (event.event_id, event.part_id, event.fingerprint, event.body),
-    ).fetchone()
-    if row is not None:
-        return True
-    (before,) = db.execute("SELECT fingerprint FROM event WHERE event_id = ?", (event.event_id,)).fetchone()
-    if before != event.fingerprint:
-        raise Conflict(
-            f"Part {event.part_id} was already reported with another image; if it was inspected again on purpose, "
-            "give it the next revision (in a folder as PART.rev2.png), else correct its id.",
-            part_id=event.part_id,
-            event_id=event.event_id,
-        )
-    return False
-
-
-def _trim(db: sqlite3.Connection, keep: int) -> None:
-    db.execute(
-        "DELETE FROM event WHERE state = ? AND sequence <="
-        " (SELECT sequence FROM event ORDER BY sequence DESC LIMIT 1 OFFSET ?)",
-        (DELIVERED, keep),
-    )
+            return tables.forget_half(db)

@@ -15,6 +15,7 @@ from typing import IO, Final, Literal
 
 from evident_core.errors import Conflict, EvidentError, ResourceExceeded
 from evident_manufacturing.delivery import recovery
+from evident_manufacturing.delivery.outbox_tables import TABLES
 from evident_manufacturing.delivery.recovery import Recovery
 
 Durability = Literal["power", "process"]
@@ -62,7 +63,7 @@ class OutboxFile:
             self._db.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
             if max_pages is not None:
                 self._db.execute(f"PRAGMA max_page_count={int(max_pages)}")
-            self._db.executescript(recovery.TABLES)  # an older file lacks the newer ones
+            self._db.executescript(TABLES)  # an older file lacks the newer ones
             self.counts: dict[int, int] = dict(self._db.execute("SELECT state, COUNT(*) FROM event GROUP BY state"))
         except (sqlite3.Error, OSError) as error:
             self._lock.close()

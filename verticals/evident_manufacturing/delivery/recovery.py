@@ -14,27 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from evident_manufacturing.delivery.outbox_tables import DELIVERED, REFUSED, TABLES, WAITING
+
 logger = logging.getLogger(__name__)
 
-WAITING, DELIVERED, REFUSED = 0, 1, 2
 _GENERATION: Final = 1 << 40
 _COLUMNS: Final = "sequence, event_id, part_id, fingerprint, body, state, attempts, problem"
-TABLES: Final = """
-CREATE TABLE IF NOT EXISTS event (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-    event_id TEXT NOT NULL UNIQUE,
-    part_id TEXT NOT NULL,
-    fingerprint TEXT NOT NULL,
-    body BLOB,
-    state INTEGER NOT NULL DEFAULT 0,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    problem TEXT NOT NULL DEFAULT ''
-);
-CREATE INDEX IF NOT EXISTS event_waiting ON event (sequence) WHERE state = 0;
-CREATE INDEX IF NOT EXISTS event_open ON event (part_id, sequence) WHERE state != 1;
-CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS note (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,7 @@ import hashlib
 import io
 import struct
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -20,6 +18,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from evident_core.errors import InvalidInput, NotFound, TooLarge, UnsupportedMedia
 from evident_core.evidence import InputRef
+from evident_manufacturing.inspection.file_kinds import kind_of
 
 BLANK_RANGE = 12
 """Grey levels between the darkest and the brightest 0.01 % below which an image shows nothing."""
@@ -37,27 +36,6 @@ are blurred by a Gaussian of 2 pixels."""
 _BAND = 512
 """Rows of a picture that are worked on at once."""
 
-_Opener = Callable[[io.BytesIO], ImageFile.ImageFile]
-_READ: tuple[tuple[str, Callable[[bytes], bool], str], ...] = (
-    ("JPEG", lambda data: data[:3] == b"\xff\xd8\xff", "Jpeg"),
-    ("PNG", lambda data: data[:8] == b"\x89PNG\r\n\x1a\n", "Png"),
-    ("BMP", lambda data: data[:2] == b"BM" and len(data) > 26, "Bmp"),
-    ("TIFF", lambda data: data[:4] in (b"II*\0", b"MM\0*"), "Tiff"),
-    ("WebP", lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", "WebP"),
-)
-"""Kinds of files, how each is told, and Pillow's plug-in for it."""
-
-_KNOWN = (
-    (b"GIF8", "a GIF"),
-    (b"%PDF", "a PDF"),
-    (b"PK\x03\x04", "a ZIP or Office file"),
-    (b"\x1f\x8b", "a gzip file"),
-    (b"<", "HTML, SVG or XML text"),
-    (b"{", "JSON text"),
-    (b"\x93NUMPY", "a NumPy array"),
-    (b"II+\0", "a BigTIFF"),
-    (b"MM\0+", "a BigTIFF"),
-)
 _BROKEN = (
     OSError,
     SyntaxError,
@@ -133,10 +111,10 @@ def ingest(data: bytes, *, name: str, limits: Limits = Limits(), allow_blank: bo
     """
     shown = _shown(name)
     if not data:
-        raise InvalidInput(f"{shown} is empty (0 bytes); send the image again", name=shown)
+        raise InvalidInput(f"{shown} is empty (0 bytes); send the image again", name=shown, reason="empty")
     if len(data) > limits.max_bytes:
         raise TooLarge(f"{shown} has {len(data):,} bytes; at most {limits.max_bytes:,} are read", bytes=len(data))
-    kind, opener = _kind(data, shown)
+    kind, opener = kind_of(data, shown)
     # A switch of the whole process, which other libraries turn on: half a board must not pass for a whole one.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
@@ -149,6 +127,7 @@ def ingest(data: bytes, *, name: str, limits: Limits = Limits(), allow_blank: bo
             "or of a rare kind: send it again, or as PNG",
             name=shown,
             kind=kind,
+            reason="damaged",
         ) from error
     if not allow_blank and not _shows_something(gray):
         raise InvalidInput(
@@ -232,39 +211,34 @@ def _shown(name: str) -> str:
     return "".join(char for char in last if char.isprintable()).strip()[:200] or "image"
 
 
-def _kind(data: bytes, shown: str) -> tuple[str, _Opener]:
-    for kind, is_it, plugin in _READ:
-        if is_it(data):
-            # By itself: Image.open warns from 89 megapixels on by a limit that is global. And only the one that is
-            # needed: a line has images of one kind, and all five take 5 ms of an agent's start.
-            opener: _Opener = getattr(import_module(f"PIL.{plugin}ImagePlugin"), f"{plugin}ImageFile")
-            return kind, opener
-    found = next((what for start, what in _KNOWN if data.lstrip().startswith(start)), "no image that is read here")
-    raise UnsupportedMedia(
-        f"{shown} is {found}, whatever its name says; send JPEG, PNG, BMP, TIFF or WebP", name=shown, found=found
-    )
-
-
 def _check_header(image: ImageFile.ImageFile, shown: str, limits: Limits) -> None:
     width, height = image.size
     if width * height > limits.max_pixels:
         raise TooLarge(
             f"{shown} has {width:,} x {height:,} pixels; at most {limits.max_pixels:,} are read; "
-            "send it in parts, or raise max_pixels",
+            "cut it and its template into the same parts, and send each part as a board of its own",
+            name=shown,
             width=width,
             height=height,
+            most=limits.max_pixels,
+            reason="pixels",
         )
     if min(width, height) < limits.min_side:
         raise InvalidInput(
             f"{shown} has {width} x {height} pixels; at least {limits.min_side} a side are needed to see a defect",
+            name=shown,
             width=width,
             height=height,
+            least=limits.min_side,
+            reason="small",
         )
     frames = int(getattr(image, "n_frames", 1))
     if frames > 1:
         raise InvalidInput(
             f"{shown} has {frames} frames, and an inspection is of one picture; send each as its own file",
+            name=shown,
             frames=frames,
+            reason="frames",
         )
 
 
@@ -283,7 +257,8 @@ def _gray(image: Image.Image, shown: str) -> tuple[NDArray[np.uint8], tuple[Note
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         solid = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", solid.size, (0, 0, 0, 255)), solid)
-        notes.append(Note("alpha", "transparent pixels were laid on black"))
+        if np.asarray(solid.getchannel("A")).min() < 255:
+            notes.append(Note("alpha", "transparent pixels were laid on black"))
     if image.mode not in ("L", "RGB"):
         image = image.convert("RGB") if image.mode not in ("1",) else image
     return np.array(image if image.mode == "L" else image.convert("L"), dtype=np.uint8), tuple(notes)

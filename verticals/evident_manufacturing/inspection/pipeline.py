@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import evident_core
-from evident_core.errors import MissingExtra, ModelNotReady
+from evident_core.errors import InvalidInput, MissingExtra, ModelNotReady
 from evident_core.evidence import InputRef
 from evident_core.progress import OnProgress, Progress, silent
 from evident_manufacturing.inspection.assess import (
@@ -91,6 +91,20 @@ class Station:
 
             refuse_unclear(self.specification.descriptions)
 
+    def _of_product(self, part: Part) -> Part:
+        """The part with its product: whoever does not say means that of the specification."""
+        if self.specification is None:
+            return part
+        wanted = self.specification.product
+        if part.product and part.product != wanted:
+            raise InvalidInput(
+                f"part {part.part_id} is of product {part.product!r}, and the specification {self.specification.name} "
+                f"is of {wanted!r}; judge it by the specification of its own product",
+                product=part.product,
+                reason="product",
+            )
+        return part if part.product else part.model_copy(update={"product": wanted})
+
     def inspect(
         self,
         data: bytes,
@@ -112,8 +126,10 @@ class Station:
             on_progress: Told before each step, and within one that takes long.
 
         Raises:
-            EvidentError: The image cannot be read or does not fit its template; the message says why.
+            EvidentError: The image cannot be read or does not fit its template, or the part is of another product
+                than the specification; the message says why.
         """
+        part = self._of_product(part)
         began = time.perf_counter()
         on_progress(Progress(stage="ingest"))
         board = ingest(data, name=name)
@@ -124,7 +140,10 @@ class Station:
         holds = calibration_state(self.calibration, part.camera, on) is CalibrationState.VALID
         on_progress(Progress(stage="perceive"))
         in_time = self.calibration if holds else None
-        seen = perceive(board, self.template, self.models, in_time, on_progress=on_progress)
+        try:
+            seen = perceive(board, self.template, self.models, in_time, on_progress=on_progress)
+        except InvalidInput as error:
+            raise _with_transparency(error, board, self.template) from error
         if self.template and self.specification and self.specification.described:
             seen = _named(board, self.template, seen, self.specification)
         on_progress(Progress(stage="assess"))
@@ -167,6 +186,15 @@ class Station:
         inspection = written(inspection, self.specification, (board, self.template) if self.template else None)
         on_progress(Progress(stage="write", done=1))
         return inspection
+
+
+def _with_transparency(error: InvalidInput, *pictures: Board | None) -> InvalidInput:
+    """The same refusal, which also names pictures that were laid on black: that may be why they do not fit."""
+    names = [each.input.name for each in pictures if each and any(note.code == "alpha" for note in each.notes)]
+    if not names:
+        return error
+    message = f"{error.message}; transparent pixels of {' and of '.join(names)} were laid on black: save it without any"
+    return type(error)(message, **error.details, transparent=" / ".join(names))
 
 
 def written(
@@ -216,13 +244,7 @@ def _worded(inspection: Inspection, board: Board, template: Board) -> Inspection
         inspection.defects,
         found,
         image=inspection.input,
-        mm_per_pixel=_scale(inspection),
+        mm_per_pixel=inspection.mm_per_pixel,
         chosen_by=chosen_by,
     )
     return inspection.model_copy(update={"facts": said.facts, "claims": said.claims})
-
-
-def _scale(inspection: Inspection) -> tuple[float, float] | None:
-    """Millimetres of a pixel, where the calibration held."""
-    missing = {"calibration_missing", "calibration_expired"} & {each.rule for each in inspection.verdict.reasons}
-    return None if missing or inspection.calibration is None else inspection.calibration.mm_per_pixel

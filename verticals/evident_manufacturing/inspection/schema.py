@@ -51,6 +51,7 @@ class Calibration(Frozen):
         valid_until: Last day on which it holds.
         camera: Which camera it is of; empty: any.
         scale_uncertainty: Relative standard uncertainty of ``mm_per_pixel``: of the fit and of the target.
+        points: Number of dots, or of known lengths, that it rests on; 0: not said.
     """
 
     id: str = Field(min_length=1)
@@ -61,6 +62,7 @@ class Calibration(Frozen):
     valid_until: date
     camera: str = ""
     scale_uncertainty: float = Field(default=0.0, ge=0.0)
+    points: int = Field(default=0, ge=0)
 
 
 class Quantity(Frozen):
@@ -215,9 +217,14 @@ class Verdict(Frozen):
 
 
 class Part(Frozen):
-    """Which part an image is of, as the line says it; ``part_id`` is what makes a delivery idempotent."""
+    """Which part an image is of, as the line says it; ``part_id`` is what makes a delivery idempotent.
+
+    Attributes:
+        revision: Above 1 where the part was inspected again on purpose; the highest is its result.
+    """
 
     part_id: str = Field(min_length=1, max_length=128)
+    revision: int = Field(default=1, ge=1)
     product: str = Field(default="", max_length=128)
     lot: str = Field(default="", max_length=128)
     camera: str = Field(default="", max_length=128)
@@ -245,3 +252,9 @@ class Inspection(Frozen):
     model: str
     version: str
     milliseconds: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def mm_per_pixel(self) -> tuple[float, float] | None:
+        """By the calibration, (x, y); None where none held, as the verdict says: sizes are in pixels then."""
+        missing = {"calibration_missing", "calibration_expired"} & {each.rule for each in self.verdict.reasons}
+        return None if missing or self.calibration is None else self.calibration.mm_per_pixel

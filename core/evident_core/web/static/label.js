@@ -1,6 +1,7 @@
 /* Evident: labelling by pointer and by key. Every page works without it: boxes are typed, buttons are clicked. */
 
 const LEAST_PIXELS = 3; // a shorter drag was a click
+const SEEN_AFTER = 300; // milliseconds that a question is shown before an answer to it is taken
 
 /** Draw a box on an SVG in its own coordinates: `form` gets "x0 y0 x1 y1" as its `box`, whole pixels within the view. */
 export function drawing(details, svg) {
@@ -66,19 +67,48 @@ export function drawing(details, svg) {
   show();
 }
 
-/** Answer questions by key: the question with the focus, else the first; `data-key` says which key is which answer. */
+/** Answer questions by key: the question with the focus, else the first; `data-key` says which key is which answer.
+    An answer counts once, and only for a question that has been on the screen: what comes while one is on its way, or
+    before the next is shown, is not taken, and the page says so. */
 export function keys(questions) {
   const all = [...questions.querySelectorAll(".question")];
   const focus = (question) => question?.querySelector("button")?.focus();
+  const early = document.querySelector("[data-early]");
+  const answers = 'form[action$="/label"]';
+  const busy = () => questions.getAttribute("aria-busy") === "true";
+  const wait = () => questions.setAttribute("aria-busy", "true");
+  const open = async () => {
+    await Promise.allSettled([...(all[0]?.querySelectorAll("image") ?? [])].map((image) => image.decode?.()));
+    await new Promise(requestAnimationFrame); // never while the page is not on the screen
+    setTimeout(() => questions.setAttribute("aria-busy", "false"), SEEN_AFTER);
+  };
+  const refuse = (event) => {
+    event.preventDefault();
+    tell(true);
+    sessionStorage.setItem("early", "1"); // told on the page that is on its way, too
+  };
+  const tell = (on) => {
+    if (early) early.hidden = !on;
+    if (!on) sessionStorage.removeItem("early");
+  };
+  document.addEventListener("submit", (event) => {
+    if (!event.target.matches(answers)) return;
+    if (busy()) return refuse(event);
+    tell(false);
+    wait();
+  });
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
-    const at = Math.max(0, all.indexOf(document.activeElement.closest(".question")));
     const key = event.key.toLowerCase();
+    if (event.repeat && (key === "enter" || key === " ") && event.target.closest(answers)) return event.preventDefault();
+    const at = Math.max(0, all.indexOf(document.activeElement.closest(".question")));
     if (key === "j" || key === "k") return focus(all[at + (key === "j" ? 1 : -1)]);
     const asked = `[data-key="${CSS.escape(key)}"]`;
     const answer = all[at]?.querySelector(asked) ?? document.querySelector(`[data-undo] ${asked}`);
     if (!answer) return;
     event.preventDefault();
+    if (event.repeat) return;
+    if (busy()) return refuse(event);
     if (answer.localName !== "option") {
       answer.click();
       if (answer.localName === "summary") answer.parentElement.querySelector("button").focus(); // what it asks
@@ -87,6 +117,11 @@ export function keys(questions) {
     answer.selected = true;
     all[at].querySelector("[value=relabel]").click();
   });
+  addEventListener("pageshow", (event) => event.persisted && open()); // gone back to: what was sent has arrived
+  if (early) early.hidden = sessionStorage.getItem("early") === null;
+  sessionStorage.removeItem("early");
+  wait();
+  open();
   for (const hint of document.querySelectorAll("[data-keys-hint]")) hint.hidden = false;
 }
 

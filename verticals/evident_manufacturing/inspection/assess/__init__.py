@@ -17,6 +17,7 @@ from evident_manufacturing.inspection.assess.judge import (
     calibration_state,
     findings,
     judged,
+    refuse_millimetres,
     verdict,
 )
 from evident_manufacturing.inspection.assess.ledger import SIZES, Ledger, derived
@@ -82,6 +83,8 @@ def assess(
     scale = holding.mm_per_pixel if holding else None
     if specification:
         specification.refuse_misplaced(width, height, scale)
+    if scale is None:
+        refuse_millimetres(defects)
     found = findings(defects, specification, width=width, height=height, alignment=alignment, mm_per_pixel=scale)
     described = [each.number for each in judged(defects, specification) if each.naming]
     decided = verdict(found, specification, calibration=state, template=template is not None, described=described)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from evident_manufacturing.inspection.assess.described import ANY
-from evident_manufacturing.inspection.schema import Decision, Inspection, Reason, Verdict
+from evident_manufacturing.inspection.assess.ledger import SIZES
+from evident_manufacturing.inspection.assess.specification import QUANTITIES
+from evident_manufacturing.inspection.schema import Decision, Defect, Inspection, Quantity, Reason, Verdict
 
 
 def called(inspection: Inspection) -> dict[int, str]:
@@ -29,9 +33,31 @@ def called(inspection: Inspection) -> dict[int, str]:
 
 
 def of_the_board(verdict: Verdict) -> tuple[Reason, ...]:
-    """The limits on the count of all defects that were passed.
+    """The limits on the count of all defects, of the board or in a zone of it, that were passed.
 
     One of zero is not among them: any single defect is beyond it by itself.
     """
-    rules = {f"{ANY}.{decision}.count_max" for decision in Decision}
-    return tuple(each for each in verdict.reasons if each.rule in rules and each.limit.strip(" 0."))
+    return tuple(each for each in verdict.reasons if _counts_all(each.rule) and each.limit.strip(" 0."))
+
+
+def unmeasured(reason: Reason, defects: Iterable[Defect]) -> tuple[int, ...]:
+    """The defects of a reason that no size shows to be beyond its limit: it could not be assessed of them.
+
+    Args:
+        reason: Of a verdict.
+        defects: All of the part.
+    """
+    quantity = reason.rule.rpartition(".")[2].rpartition("_")[0]
+    if quantity not in SIZES:
+        return ()
+    sizes: dict[int, Quantity | None] = {
+        each.number: getattr(each.size, quantity) if each.size else None for each in defects
+    }
+    found = ((number, sizes.get(number)) for number in reason.defects)
+    return tuple(number for number, size in found if size is None or size.unit != QUANTITIES[quantity])
+
+
+def _counts_all(rule: str) -> bool:
+    place, _, asked = rule.rpartition(".")
+    place, _, decision = place.rpartition(".")  # a zone's name may have points
+    return place.partition("@")[0] == ANY and asked == "count_max" and decision in tuple(Decision)

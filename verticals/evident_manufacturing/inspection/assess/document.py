@@ -19,9 +19,15 @@ class Node:
     path: str
     value: str | tuple[Node, ...] | dict[str, Node]
 
-    def refuse(self, message: str) -> NoReturn:
-        """Raise an InvalidInput that names the document, the line and the place."""
-        raise InvalidInput(f"{self.document}, line {self.line}: {message}", line=self.line, path=self.path)
+    def refuse(self, message: str, **details: object) -> NoReturn:
+        """Raise an InvalidInput that names the document, the line and the place.
+
+        Args:
+            message: What is wrong, and what would be right.
+            **details: The same values for programs; ``reason`` names what kind of mistake it is.
+        """
+        about = {"line": self.line, "path": self.path, **details}
+        raise InvalidInput(f"{self.document}, line {self.line}: {message}", **about)
 
     @property
     def text(self) -> str:
@@ -62,6 +68,19 @@ class Node:
         for key, node in self.value.items():
             if known and key not in known:
                 near = get_close_matches(key, known, 1)
+                place = self.path or "the document"
                 meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
-                node.refuse(f"{key!r} is not a key of {self.path or 'the document'}; {meant}")
+                if key[:1].isdigit() and node.value == "":  # 0,2 mm between braces: a comma ends a value there
+                    node.refuse(
+                        f"{key!r} is not a key of {place}; if it is the end of a number, the decimal sign is a point, "
+                        "as in 0.2, and no comma.",
+                        reason="comma_apart",
+                        key=key,
+                    )
+                node.refuse(
+                    f"{key!r} is not a key of {place}; {meant}",
+                    reason="key_like" if near else "key",
+                    key=key,
+                    meant=near[0] if near else ", ".join(known),
+                )
         return self.value

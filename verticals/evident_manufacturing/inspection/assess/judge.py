@@ -121,13 +121,8 @@ def findings(
         alignment: Where the template lies, on which the zones are drawn; None: the image lies as the template.
         mm_per_pixel: Of a calibration that holds; None: zones in mm cannot be located, and then the limits of each
             such zone apply together with those outside of it.
-
-    Raises:
-        InvalidInput: A size is in millimetres, and no calibration holds.
     """
     kept = judged(defects, specification)
-    if mm_per_pixel is None:
-        _refuse_millimetres(defects)
     if specification is None:
         numbers = tuple(defect.number for defect in kept)
         rule = {"rule": "specification_missing", "decision": WITHOUT_SPECIFICATION, "outcome": Outcome.BEYOND}
@@ -253,7 +248,12 @@ def _together(found: Iterable[Finding]) -> tuple[int, ...]:
     return tuple(sorted({number for each in found for number in each.defects}))
 
 
-def _refuse_millimetres(defects: Iterable[Defect]) -> None:
+def refuse_millimetres(defects: Iterable[Defect]) -> None:
+    """Refuse sizes in millimetres where no calibration holds: nobody knows where they come from.
+
+    Raises:
+        InvalidInput: There is one.
+    """
     for defect in defects:
         if defect.size and defect.size.length.unit == "mm":
             raise InvalidInput(

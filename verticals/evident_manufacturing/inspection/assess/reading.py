@@ -42,7 +42,8 @@ def read(text: str | bytes, name: str) -> Node:
         root = yaml.compose(plain, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InvalidInput(f"{name}, line {line}: this is not YAML ({error.problem}).", line=line) from None
+        told = f"{name}, line {line}: this is not YAML ({error.problem})."
+        raise InvalidInput(told, line=line, reason="yaml") from None
     except yaml.YAMLError as error:
         raise InvalidInput(f"{name} is not YAML ({str(error).splitlines()[0]}).") from None
     if root is None:
@@ -93,6 +94,8 @@ def _node(node: yaml.Node, name: str, path: str) -> Node:
         if not isinstance(key, yaml.ScalarNode):
             at.refuse("a key is a word, and not a list or a mapping.")
         if key.value in entries:
-            at.refuse(f"{key.value!r} is given twice (before on line {entries[key.value].line}); keep one of them.")
+            before = entries[key.value].line
+            told = f"{key.value!r} is given twice (before on line {before}); keep one of them."
+            at.refuse(told, reason="twice", key=key.value, before=before)
         entries[str(key.value)] = _node(value, name, f"{path}/{key.value}")
     return Node(name, line, path, entries)

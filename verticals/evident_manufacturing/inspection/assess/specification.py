@@ -8,6 +8,7 @@
     decision_rule: prove_conformity
     unmeasured: rework          # a limit in mm where no calibration holds
     default: reject             # a defect of a kind that is not listed
+    lot: {size: 500, level: II, aql: 1.0}
     zones:
       fingers: {unit: mm, origin: [0, 0], rectangle: [1.0, 0.5, 9.0, 2.0]}
     classes:
@@ -20,7 +21,8 @@
 
 A limit is a quantity (length, width, area, gap, count) and a side (max, min). What is under ``zones`` of a class takes
 the place of the class's own limits for the defects that touch that zone; ``any`` is a class of all defects together.
-Kinds of the product's own are declared under ``kinds`` (:mod:`.described`).
+Kinds of the product's own are declared under ``kinds`` (:mod:`.described`), how lots are sampled under ``lot``
+(:mod:`.lot_rule`).
 
 ``decision_rule`` says what happens when a size lies closer to a limit than its expanded uncertainty U (k = 2), after
 ISO 14253-1: ``prove_conformity`` (the default, the maker's side) counts the limit as passed unless value and U
@@ -32,7 +34,6 @@ allows the narrower guard band of 1.65 u; U is kept here, on the safe side of it
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from enum import StrEnum
@@ -40,8 +41,10 @@ from typing import Literal
 
 from evident_core.errors import InvalidInput
 from evident_core.evidence import Element, Frozen, InputRef, Source
+from evident_manufacturing.inspection.assess.amounts import read_amount
 from evident_manufacturing.inspection.assess.described import ANY, Described, own_kinds
 from evident_manufacturing.inspection.assess.document import Node
+from evident_manufacturing.inspection.assess.lot_rule import LotRule, read_lot
 from evident_manufacturing.inspection.assess.zones import Misplaced, Zone, misplaced, read_zones
 from evident_manufacturing.inspection.schema import KINDS, Decision
 
@@ -49,9 +52,8 @@ QUANTITIES = {"length": "mm", "width": "mm", "area": "mm2", "gap": "mm", "count"
 SIDES = ("max", "min")
 _LIMITS = (*(f"{each}_{side}" for each in ("length", "width", "area", "gap") for side in SIDES), "count_max")
 _FIELDS = (
-    "product", "version", "score", "decision_rule", "unmeasured", "default", "kinds", "zones", "classes",
+    "product", "version", "score", "decision_rule", "unmeasured", "default", "lot", "kinds", "zones", "classes",
 )  # fmt: skip
-_AMOUNT = re.compile(r"(?P<number>\d{1,6}(?:\.\d{1,6})?)\s*(?P<unit>\S*)")
 _GRAVITY = {Decision.ACCEPT: 0, Decision.REWORK: 1, Decision.REJECT: 2}
 
 
@@ -105,6 +107,8 @@ class Specification(Frozen):
     decision_rule: DecisionRule = DecisionRule.PROVE_CONFORMITY
     unmeasured: Decision = Decision.REWORK
     default: Decision = Decision.REJECT
+    lot: LotRule | None = None
+    """How lots are sampled; None: they get no verdict."""
     kinds: tuple[str, ...] = KINDS
     described: tuple[Described, ...] = ()
     """Kinds that the detector does not know, to be named from their descriptions."""
@@ -140,7 +144,9 @@ class Specification(Frozen):
         for needed in ("product", "version"):
             if needed not in fields:
                 root.refuse(
-                    f"a specification needs {needed}, such as {needed}: {'demo-board' if needed[0] == 'p' else 3}."
+                    f"a specification needs {needed}, such as {needed}: {'demo-board' if needed[0] == 'p' else 3}.",
+                    reason="needed",
+                    key=needed,
                 )
         own, described = own_kinds(fields["kinds"]) if "kinds" in fields else ((), ())
         kinds = tuple(dict.fromkeys((*KINDS, *own)))
@@ -197,7 +203,13 @@ class Specification(Frozen):
         """
         for each in self.misplaced(width, height, mm_per_pixel):
             if each.outside:
-                raise InvalidInput(f"{self.name}: {each.message}", zone=each.zone)
+                raise InvalidInput(
+                    f"{self.name}: {each.message}",
+                    zone=each.zone,
+                    where=each.where,
+                    board=each.board,
+                    reason="zone_outside",
+                )
 
     def described_at(self, kind: str) -> tuple[Source, ...]:
         """Where a kind is described; none where it is not."""
@@ -226,8 +238,12 @@ def _settings(fields: dict[str, Node]) -> dict[str, object]:
         if key in fields:
             known = [str(each) for each in kind]
             if fields[key].text not in known:
-                fields[key].refuse(f"{key} is one of {', '.join(known)}, and {fields[key].text!r} is not.")
+                value, among = fields[key].text, ", ".join(known)
+                told = f"{key} is one of {among}, and {value!r} is not."
+                fields[key].refuse(told, reason="choice", key=key, known=among, value=value)
             found[key] = kind(fields[key].text)
+    if "lot" in fields:
+        found["lot"] = read_lot(fields["lot"])
     return found
 
 
@@ -239,28 +255,9 @@ def _limits(kind: str, zone: str | None, entries: dict[str, Node]) -> Iterator[L
             quantity, _, side = key.rpartition("_")
             yield Limit.model_validate(
                 {"kind": kind, "zone": zone, "decision": decision, "quantity": quantity, "side": side}
-                | {"value": _amount(node, key, QUANTITIES[quantity]), "unit": QUANTITIES[quantity]}
+                | {"value": read_amount(node, key, QUANTITIES[quantity]), "unit": QUANTITIES[quantity]}
                 | {"text": node.text, "line": node.line}
             )
-
-
-def _amount(node: Node, key: str, unit: str) -> Decimal:
-    """The number of ``0.2 mm``; the unit is required, so that nobody has to guess it."""
-    found = _AMOUNT.fullmatch(node.text.strip())
-    if not found:
-        node.refuse(
-            f"{key} is a number with its unit, such as {'3' if unit == '1' else f'0.2 {unit}'}, not {node.text!r}."
-        )
-    given = found["unit"].replace("²", "2")
-    if given != ("" if unit == "1" else unit):
-        if unit == "1":
-            node.refuse(f"{key} is a number of defects and has no unit; {node.text!r} has {given}.")
-        what = f"is in {given}" if given else "has no unit"
-        node.refuse(f"{key} {what}; write it in {unit}, such as {found['number']} {unit}.")
-    number = Decimal(found["number"])
-    if unit == "1" and number != int(number):
-        node.refuse(f"{key} is a whole number of defects, and {node.text} is not.")
-    return number
 
 
 def _refuse_contradictions(name: str, limits: list[Limit]) -> None:

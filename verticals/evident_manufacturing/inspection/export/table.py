@@ -1,4 +1,8 @@
-"""An inspection as CSV (RFC 4180): one line for each defect, and one for a part without any."""
+"""An inspection as CSV (RFC 4180): one line for each defect, and one for a part without any.
+
+A gap that is known only as more than so much, since nothing lies within reach, is in ``gap_over`` and ``gap`` is empty;
+where both are empty, none was measured. ``revision`` is above 1 where the part was inspected again on purpose.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,12 @@ from evident_manufacturing.inspection.assess.ledger import SIZES
 from evident_manufacturing.inspection.schema import Defect, Inspection
 
 _BOX: Final = ("x0", "y0", "x1", "y1")
+_SIZES: Final = (*SIZES, "gap_over")
 COLUMNS: Final = (
     "part_id", "product", "lot", "camera", "taken", "image_sha256", "specification", "decision", "weak",
     "number", "kind", "score", "seen", *_BOX,
-    *(f"{size}{part}" for size in SIZES for part in ("", "_uncertainty", "_unit")),
+    *(f"{size}{part}" for size in _SIZES for part in ("", "_uncertainty", "_unit")),
+    "revision",
 )  # fmt: skip
 
 
@@ -36,6 +42,7 @@ def to_csv(inspection: Inspection, _image: bytes | None = None) -> bytes:
         "specification": plain(verdict.specification),
         "decision": str(verdict.decision),
         "weak": str(verdict.weak).lower(),
+        "revision": str(part.revision),
     }
     for defect in inspection.defects:
         writer.writerow(about | _defect(defect))
@@ -57,7 +64,7 @@ def _defect(defect: Defect) -> dict[str, str]:
         "seen": str(defect.seen),
         **{name: repr(value) for name, value in zip(_BOX, defect.bbox, strict=True)},
     }
-    for name in SIZES:
+    for name in _SIZES:
         if defect.size and (quantity := getattr(defect.size, name)):
             row |= {
                 name: str(quantity.value),

@@ -31,7 +31,7 @@ from evident_manufacturing.inspection.perceive.tiles import detect_in_rows, dete
 from evident_manufacturing.inspection.schema import Alignment, Calibration, Candidate, Defect, Detection, Seen
 
 Gray = NDArray[np.uint8]
-PLAIN_THRESHOLD: Final = 0.35
+PLAIN_THRESHOLD: Final = 0.25
 """Least score of a box where there is no template to confirm it: the best F of the plain model's validation."""
 _FINE_AREA: Final = 3
 _AROUND: Final = 2

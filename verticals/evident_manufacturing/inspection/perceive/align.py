@@ -62,8 +62,10 @@ def _fitted(test: Gray, template: Gray) -> Fit:
     if best.confidence < SURE:
         refuse_other_ways(test, template, pair, best)
     if best.confidence < ACCEPT:
+        # Shapes that cross differ on both sides, which may be more pixels than the conductor has.
+        share = f"{best.differing:.0%}" if best.differing < 1 else "more than all"
         raise InvalidInput(
-            f"the template is not of this board: {best.differing:.0%} of the conductor differs at the best position "
+            f"the template is not of this board: {share} of the conductor differs at the best position "
             f"(confidence {best.confidence:.2f}, {ACCEPT} is needed); choose the template of this product and side",
             reason="foreign",
             confidence=round(best.confidence, 3),

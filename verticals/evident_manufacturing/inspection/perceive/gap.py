@@ -70,10 +70,11 @@ def gap(
     other = own ^ 1
     own[0] = other[0] = 0
     lengths: list[float] = []
-    size = window.shape[1], max(1, round(window.shape[0] * pixel[1] / pixel[0]))
+    unit = min(pixel)
+    size = round(window.shape[1] * pixel[0] / unit), round(window.shape[0] * pixel[1] / unit)
 
     def squared(image: Mask) -> Mask:
-        """With square pixels."""
+        """With square pixels, of the finer side, so that no line of it is lost."""
         return (
             image if size == image.shape[::-1] else np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_NEAREST))
         )
@@ -85,8 +86,8 @@ def gap(
         mouth[near] = meets
         lengths += _through(squared(own[labels]), squared(mouth), squared(defect))
     if lengths:
-        return Gap(max(0.0, min(lengths) - 1.0) * pixel[0])
-    return Gap(over=REACH * min(pixel))
+        return Gap(max(0.0, min(lengths) - 1.0) * unit)
+    return Gap(over=REACH * unit)
 
 
 def _rim(piece: Mask) -> NDArray[np.int32]:

@@ -1,6 +1,7 @@
 """The other ways in which a template can lie: mirrored, turned, as a negative, at another scale, or blank."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 import cv2
@@ -16,7 +17,10 @@ _BLANK: Final = 0.002  # share of the rarer of conductor and gap: noise and dust
 
 def refuse_other_ways(test: Gray, template: Gray, pair: Pair, best: Fit) -> None:
     """Raise where the template fits clearly better in another orientation or scale."""
-    tried = [(way, pair.fit(np.ascontiguousarray(other), (0.0,))) for way, other in _turns(template)]
+    # Without the pictures: seven of them are much for a large board.
+    tried = [
+        (way, replace(pair.fit(np.ascontiguousarray(other), (0.0,)), laid=None)) for way, other in _turns(template)
+    ]
     way, fit = min(tried, key=lambda each: each[1].differing)
     if fit.confidence > ACCEPT and fit.differing < best.differing / 2:
         raise InvalidInput(
