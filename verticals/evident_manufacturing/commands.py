@@ -13,17 +13,21 @@ class _Commands(click.Group):
     """Commands that are imported when they are called: ``agent`` by itself, all others together."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        vertical.load("evident_manufacturing.cli:manufacturing")
+        _load("cli:manufacturing")
         return super().list_commands(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == "agent":
-            with starting():
-                command = vertical.load("evident_manufacturing.agent_cli:agent")
-            assert isinstance(command, click.Command)  # noqa: S101  # it is declared as one
-            return command
-        vertical.load("evident_manufacturing.cli:manufacturing")
+            return _load("agent_cli:agent")
+        _load("cli:manufacturing")
         return super().get_command(ctx, cmd_name)
+
+
+def _load(name: str) -> click.Command:
+    with starting():
+        command = vertical.load(f"evident_manufacturing.{name}")
+    assert isinstance(command, click.Command)  # noqa: S101  # it is declared as one
+    return command
 
 
 @click.group(cls=_Commands)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """For the imports of a process that becomes an agent: they take a fifth less, and an inspection less of the cores.
+    """For the imports of a process that inspects: they take a fifth less, and an inspection less of the cores.
 
     OpenBLAS, NumPy's and OpenCV's, is given one thread, unless the environment says otherwise: its threads spin on the
     other cores, at the import and after each product, and no inspection was sooner done for it. Nothing is looked
