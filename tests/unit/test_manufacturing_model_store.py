@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from evident_core.errors import InvalidInput, ModelNotReady, TooLarge, UnsupportedMedia
-from evident_core.evidence import InputRef, Report
 from evident_manufacturing.agent.models import Inspect, ModelStore, check, read_pointer
 from evident_manufacturing.inspection.perceive.detector import FOLDER, Manifest, ModelFile, name_beside, write_manifest
-from evident_manufacturing.inspection.schema import Decision, Inspection, Part, Verdict
+from evident_manufacturing.inspection.schema import Decision, Inspection, Part
+from running_agent import inspection
 
 PART = Part(part_id="B-1")
 FAULTS = {
@@ -20,25 +20,6 @@ FAULTS = {
     b"GIF89a": UnsupportedMedia("That is a GIF."),
     b"too large": TooLarge("That has too many pixels."),
 }
-
-
-def inspection(data: bytes, part: Part, model: str = "m") -> Inspection:
-    return Inspection(
-        part=part,
-        input=InputRef(sha256=hashlib.sha256(data).hexdigest(), name="image"),
-        template=None,
-        width=1,
-        height=1,
-        alignment=None,
-        calibration=None,
-        defects=(),
-        facts=(),
-        claims=(),
-        verdict=Verdict(decision=Decision.ACCEPT),
-        report=Report(title={"en": "Board"}, inputs=(), facts=(), claims=(), sections=()),
-        model=model,
-        version="1",
-    )
 
 
 def make_model(folder: Path, version: str, content: bytes = b"weights") -> Path:

@@ -9,32 +9,12 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from evident_core.settings import Settings, load
 from evident_core.web.tables import Job
-from evident_manufacturing.app import create_app
 from evident_manufacturing.retraining import RETRAIN, candidates_folder
 from manufacturing_candidates import CANDIDATE, SHIPPED, keep_candidate
 from manufacturing_client import HTML, JSON, client_of, frame, page, text
 
 DELETE = "/models/unreadable/delete"
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Of an installation of this module's own, for models are of the whole of it."""
-    return load(store={"data_dir": tmp_path_factory.mktemp("data")})
-
-
-@pytest.fixture(scope="module")
-def app(settings: Settings) -> Iterator[Flask]:
-    made = create_app(settings)
-    yield made
-    frame(made).close()
-
-
-@pytest.fixture(scope="module")
-def chief(app: Flask) -> FlaskClient:
-    return client_of(app, "chief", "read", "write", "admin")
 
 
 @pytest.fixture

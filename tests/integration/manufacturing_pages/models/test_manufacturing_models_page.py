@@ -11,10 +11,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from evident_core.settings import Settings, load
+from evident_core.settings import Settings
 from evident_core.web.tables import Job
 from evident_manufacturing import retraining, trainings
-from evident_manufacturing.app import create_app
 from evident_manufacturing.inspection.evaluate.pairs import compared_on, held_back
 from evident_manufacturing.inspection.perceive.detector import FOLDER, read_manifest
 from evident_manufacturing.retraining import candidates_folder
@@ -22,25 +21,6 @@ from evident_manufacturing.samples import samples
 from evident_manufacturing.training.comparison import Comparison
 from manufacturing_candidates import CANDIDATE, SHIPPED, keep_candidate
 from manufacturing_client import HTML, JSON, board_form, client_of, frame, inspection, page, text, work
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Of an installation of this module's own, for models are of the whole of it."""
-    return load(store={"data_dir": tmp_path_factory.mktemp("data")})
-
-
-@pytest.fixture(scope="module")
-def app(settings: Settings) -> Iterator[Flask]:
-    made = create_app(settings)
-    yield made
-    frame(made).close()
-
-
-@pytest.fixture(scope="module")
-def chief(app: Flask) -> FlaskClient:
-    """A key that may change models."""
-    return client_of(app, "chief", "read", "write", "admin")
 
 
 @pytest.fixture
